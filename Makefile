@@ -1,0 +1,94 @@
+# Inlay. `make` lists the targets; V=1 shows the commands.
+
+GO         ?= go
+V          ?= 0
+Q          := $(if $(filter 1,$(V)),,@)
+FUZZTIME   ?= 10m
+SHELL      := /bin/bash -o pipefail
+MAKEFLAGS  += --no-print-directory
+
+# What is downloaded and built for the tests is kept here, outside of the tree.
+export INLAY_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/inlay
+
+# The version is stamped below; asking git while building fails in a tree that another user owns.
+export GOFLAGS ?= -buildvcs=false
+
+PKG        := github.com/inlay-project/inlay
+VERSION    ?= $(or $(shell git describe --tags --always --dirty 2>/dev/null),devel)
+COMMIT     ?= $(shell git rev-parse --verify --quiet HEAD)
+LDFLAGS    := -s -w -X $(PKG)/internal/buildinfo.version=$(VERSION) -X $(PKG)/internal/buildinfo.commit=$(COMMIT)
+
+LINT_VERSION := v2.15.0
+LINT         := $(INLAY_CACHE)/bin/golangci-lint-$(LINT_VERSION)
+
+# What `make integration` compiles from source, once per machine (integration/components).
+COMPONENTS := containerd runc kubelet
+
+# binary = folder
+BINARIES := \
+  inlay-deviceplugin=deviceplugins \
+  inlay-nri=nri-plugin \
+  inlay-hook=oci-hook \
+  fpga_tool=fpga/cmd/fpga_tool \
+  fpga-emulator=fpga/cmd/fpga-emulator
+
+.DEFAULT_GOAL := help
+.PHONY: help
+help: ## this list
+	$(Q)awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## static binaries into bin/
+define binary
+.PHONY: bin/$(1)
+build: bin/$(1)
+bin/$(1):
+	$$(Q)CGO_ENABLED=0 $$(GO) build -trimpath -ldflags '$$(LDFLAGS)' -o $$@ ./$(2)
+endef
+$(foreach b,$(BINARIES),$(eval $(call binary,$(word 1,$(subst =, ,$(b))),$(word 2,$(subst =, ,$(b))))))
+
+.PHONY: demo
+demo: build ## the main job end to end on an emulated FPGA node: no root, no hardware, no cluster
+	$(Q)CGO_ENABLED=0 $(GO) run ./integration/demo
+
+.PHONY: test
+test: ## all tests that need nothing but Go, with -race where a C compiler is found
+	$(Q)hack/test.sh
+
+.PHONY: integration
+integration: build ## real containerd and runc, kubelet and faults; needs root on Debian 12 or later
+	$(Q)$(GO) run ./integration/cmd/components build $(COMPONENTS)
+	$(Q)$(GO) test -tags integration -count=1 -timeout 45m ./integration/...
+
+.PHONY: bench
+bench: build ## the benchmark tables, each figure beside its baseline; root for those on real runtimes
+	$(Q)$(GO) run ./integration/bench
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (10m); the result goes to docs/results/fuzz.md
+	$(Q)hack/fuzz.sh $(FUZZTIME) docs/results/fuzz.md
+
+.PHONY: lint
+lint: $(LINT) ## golangci-lint with the rules of .golangci.yml
+	$(Q)$(LINT) run ./...
+
+.PHONY: fmt
+fmt: $(LINT) ## format the Go code
+	$(Q)$(LINT) fmt ./...
+
+# Pinned, and built from source so that it knows the Go that runs here.
+$(LINT):
+	$(Q)mkdir -p $(@D)/.lint && GOBIN=$(@D)/.lint $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+	$(Q)mv $(@D)/.lint/golangci-lint $@
+
+.PHONY: generate
+generate: ## write generated files anew
+	$(Q)$(GO) generate ./...
+
+.PHONY: verify
+verify: ## formatting, go vet, go.mod, generated files, links in the documentation
+	$(Q)hack/verify.sh
+
+.PHONY: clean
+clean: ## take away what was built here; the cache folder stays
+	$(Q)rm -rf bin dist

@@ -1,0 +1,218 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/inlay-project/inlay/deviceplugins/fpga"
+	"github.com/inlay-project/inlay/deviceplugins/plugin"
+	"github.com/inlay-project/inlay/internal/buildinfo"
+	"github.com/inlay-project/inlay/internal/cli"
+	"github.com/inlay-project/inlay/internal/nodestate"
+	"github.com/inlay-project/inlay/internal/observe"
+)
+
+const long = `inlay-deviceplugin advertises a node's accelerators to the kubelet: every device family in one process.
+
+A family without devices publishes nothing and costs nothing. What this node would advertise, and why it leaves a
+device out, is shown by:
+
+  inlay-deviceplugin discover`
+
+// options are the flags of inlay-deviceplugin beside the common ones.
+type options struct {
+	*cli.Common
+	families             []string
+	kubeletDir, cdiDir   string
+	podresources         string
+	nodeName, kubeconfig string
+	fpgaMode, fpgaGrant  string
+	hookPath             string
+	hookHostRoot         string
+	hookTimeout          time.Duration
+}
+
+func newCommand() (*cobra.Command, *cli.Common) {
+	o := &options{}
+	cmd := &cobra.Command{
+		Use:   "inlay-deviceplugin",
+		Short: "advertises a node's accelerators to the kubelet",
+		Long:  long,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
+	}
+	o.Common = cli.Add(cmd, ":9770")
+	f := cmd.PersistentFlags()
+	f.StringSliceVar(&o.families, "families", []string{"auto"}, "device families, comma list; auto = all")
+	o.Path(&o.kubeletDir, "kubelet-dir", "/var/lib/kubelet", "the kubelet's folder")
+	o.PathBelow(&o.podresources, "podresources", "kubelet-dir", "pod-resources/kubelet.sock",
+		"the kubelet's podresources socket; empty = it is not asked who holds a device")
+	o.Path(&o.cdiDir, "cdi-dir", "/var/run/cdi", "folder of the CDI files")
+	f.StringVar(&o.nodeName, "node-name", "", "this node's name; needed for the mode annotation and the mode label")
+	if err := cli.AlsoEnv(f, "node-name", "NODE_NAME"); err != nil {
+		panic(err) // the flag is defined above
+	}
+	f.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; empty = as a pod of the cluster, if this is one")
+	f.StringVar(&o.fpgaMode, "fpga-mode", string(fpga.ModeAF),
+		"af, region or regiondevel; the node annotation fpga.intel.com/device-plugin-mode beats it")
+	f.StringVar(&o.fpgaGrant, "fpga-grant", string(fpga.GrantNRI),
+		"who gives containers their device nodes: nri (inlay-nri), or allocate for runtimes without NRI")
+	o.Path(&o.hookPath, "hook-path", "/opt/inlay/bin/inlay-hook", "inlay-hook, which the runtime runs on the host")
+	f.StringVar(&o.hookHostRoot, "hook-host-root", "",
+		"host root as the hook sees it, where that is not / (a host tree made for tests)")
+	f.DurationVar(&o.hookTimeout, "hook-timeout", time.Minute, "with --fpga-grant allocate: how long the hook may wait and program")
+	cmd.AddCommand(discoverCommand(o))
+	return cmd, o.Common
+}
+
+// knownFamilies is every family of this build.
+var knownFamilies = [...]string{"fpga"}
+
+// wanted tells which families --families names.
+func (o *options) wanted() (map[string]bool, error) {
+	want := map[string]bool{}
+	for _, name := range o.families {
+		name = strings.TrimSpace(name)
+		if name == "auto" {
+			for _, known := range knownFamilies {
+				want[known] = true
+			}
+			continue
+		}
+		known := false
+		for _, k := range knownFamilies {
+			known = known || k == name
+		}
+		if !known {
+			return nil, cli.UsageError("--families: %q is none of auto, %s", name, strings.Join(knownFamilies[:], ", "))
+		}
+		want[name] = true
+	}
+	return want, nil
+}
+
+// fpgaFamily makes the FPGA family from the flags.
+func (o *options) fpgaFamily() (*fpga.Family, error) {
+	mode, err := fpga.ParseMode(o.fpgaMode)
+	if err != nil {
+		return nil, cli.UsageError("--fpga-mode: %w", err)
+	}
+	grant := fpga.Grant(o.fpgaGrant)
+	if grant != fpga.GrantNRI && grant != fpga.GrantAllocate {
+		return nil, cli.UsageError("--fpga-grant %q is neither nri nor allocate", o.fpgaGrant)
+	}
+	hook, err := o.hook()
+	if err != nil {
+		return nil, err
+	}
+	c := fpga.Config{
+		Root: o.Root, Grant: grant, RunDir: o.RunDir, CDIDir: o.cdiDir, Hook: hook, KubeletDir: o.kubeletDir, Log: o.Log,
+	}
+	if o.podresources != "" {
+		c.Kubelet = kubelet{socket: o.podresources}
+	}
+	return fpga.New(c, mode), nil
+}
+
+// hook says how a runtime calls inlay-hook. What equals the hook's own default is left for it to find.
+func (o *options) hook() (fpga.Hook, error) {
+	h := fpga.Hook{Timeout: o.hookTimeout}
+	if h.Timeout < 2*time.Second {
+		return h, cli.UsageError("--hook-timeout %s is shorter than 2 s", h.Timeout)
+	}
+	var err error
+	if h.Path, err = o.hostHookPath(); err != nil {
+		return h, err
+	}
+	if o.hookHostRoot != "" {
+		h.Args = append(h.Args, "--host-root", o.hookHostRoot)
+	}
+	for _, p := range []struct{ flag, value, standard string }{
+		{"bitstreams", o.Bitstreams, "/srv/intel.com/fpga"},
+		{"run-dir", o.RunDir, "/run/inlay"},
+	} {
+		hostPath, err := o.HostPath(p.flag, p.value)
+		if err != nil {
+			return h, err
+		}
+		if hostPath != p.standard {
+			h.Args = append(h.Args, "--"+p.flag, filepath.Join("/", o.hookHostRoot, hostPath))
+		}
+	}
+	return h, nil
+}
+
+// run offers the devices until it is told to stop.
+func (o *options) run(ctx context.Context) error {
+	want, err := o.wanted()
+	if err != nil {
+		return err
+	}
+	registry := observe.NewRegistry("deviceplugin")
+	metrics := newMetrics(registry)
+	var families []plugin.Family
+	var cards *fpga.Family
+	if want["fpga"] {
+		if cards, err = o.fpgaFamily(); err != nil {
+			return err
+		}
+		families = append(families, newJournaled(cards, o.RunDir, o.Log, metrics))
+	}
+	pluginDir := filepath.Join(o.kubeletDir, "device-plugins")
+	hostDir, err := o.HostPath("kubelet-dir", pluginDir)
+	if err != nil {
+		return err
+	}
+	engine, err := plugin.New(plugin.Config{
+		Folder: pluginDir, HostFolder: hostDir, Families: families, Log: o.Log, Observer: metrics,
+	})
+	if err != nil {
+		return err
+	}
+	server, err := observe.Listen(o.HTTP, registry, func() []string { return missing(engine.Status()) })
+	if err != nil {
+		return err
+	}
+	o.Log.WithFields(o.Fields()).WithField("version", buildinfo.Get().Version).Info("inlay-deviceplugin starts")
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return server.Serve(ctx) })
+	if cards != nil {
+		if err := o.followNode(ctx, group, cards, engine.Kick); err != nil {
+			server.Close()
+			return err
+		}
+	}
+	group.Go(func() error { return engine.Run(ctx) })
+	err = group.Wait()
+	if err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	o.Log.Info("inlay-deviceplugin ends")
+	return nil
+}
+
+// missing lists what keeps a node from its devices: what the engine lacks, and hardware that is there and left out.
+func missing(s plugin.Status) []string {
+	lines := slices.Clone(s.Missing)
+	for _, family := range s.Families {
+		for _, skipped := range family.Skipped {
+			lines = append(lines, fmt.Sprintf("family %s: %s", family.Family, skipped))
+		}
+	}
+	return lines
+}
+
+// publishMode tells the node's other processes which mode is in force.
+func (o *options) publishMode(mode fpga.Mode) {
+	if err := nodestate.Write(o.RunDir, nodestate.State{Mode: string(mode), Grant: o.fpgaGrant}); err != nil {
+		o.Log.WithError(err).WithFields(logrus.Fields{"mode": mode}).Error("this node's mode cannot be told to inlay-nri")
+	}
+}

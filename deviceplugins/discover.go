@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"sort"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/inlay-project/inlay/deviceplugins/plugin"
+	"github.com/inlay-project/inlay/internal/cli"
+)
+
+// advertised is a device as discover prints it.
+type advertised struct {
+	Resource    string            `json:"resource"`
+	ID          string            `json:"id"`
+	Health      string            `json:"health"`
+	Reason      string            `json:"reason"`
+	Nodes       []string          `json:"nodes"`
+	Mounts      []string          `json:"mounts"`
+	Env         map[string]string `json:"env"`
+	Annotations map[string]string `json:"annotations"`
+	CDI         []string          `json:"cdi"`
+	NUMA        []int             `json:"numa"`
+}
+
+func discoverCommand(o *options) *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:   "discover",
+		Short: "prints what this node would advertise, and why devices are left out",
+		Long: `discover looks at the node once, prints what inlay-deviceplugin would advertise, and ends.
+
+A device that has to be left out is named on standard error with the reason.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if output != "table" && output != "json" {
+				return cli.UsageError("-o %q is neither table nor json", output)
+			}
+			families, err := o.discoverable()
+			if err != nil {
+				return err
+			}
+			list, skipped, err := discover(cmd.Context(), families)
+			for _, s := range skipped {
+				fmt.Fprintf(cmd.ErrOrStderr(), "left out: %s\n", s)
+			}
+			if err != nil {
+				return err
+			}
+			if output == "json" {
+				return printJSON(cmd.OutOrStdout(), list)
+			}
+			return printTable(cmd.OutOrStdout(), list)
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
+	return cmd
+}
+
+// discoverable makes the families without anything that a look from outside must not touch.
+func (o *options) discoverable() ([]plugin.Family, error) {
+	want, err := o.wanted()
+	if err != nil {
+		return nil, err
+	}
+	var families []plugin.Family
+	if want["fpga"] {
+		cards, err := o.fpgaFamily()
+		if err != nil {
+			return nil, err
+		}
+		families = append(families, cards.ReadOnly())
+	}
+	return families, nil
+}
+
+// discover looks once and sorts what it finds by resource, then id.
+func discover(ctx context.Context, families []plugin.Family) ([]advertised, []plugin.Skipped, error) {
+	list := []advertised{}
+	var skipped []plugin.Skipped
+	for _, f := range families {
+		inv, more, err := f.Scan(ctx)
+		skipped = append(skipped, more...)
+		if err != nil {
+			return nil, skipped, fmt.Errorf("family %s: %w", f.Name(), err)
+		}
+		for resource, devices := range inv {
+			for _, d := range devices {
+				list = append(list, advertise(resource, d))
+			}
+		}
+	}
+	sort.Slice(list, func(i, j int) bool {
+		if list[i].Resource != list[j].Resource {
+			return list[i].Resource < list[j].Resource
+		}
+		return list[i].ID < list[j].ID
+	})
+	return list, skipped, nil
+}
+
+func advertise(resource string, d plugin.Device) advertised {
+	a := advertised{
+		Resource: resource, ID: d.ID, Health: d.Health, Reason: d.Reason, Nodes: []string{}, Mounts: []string{},
+		Env: map[string]string{}, Annotations: map[string]string{}, CDI: []string{}, NUMA: []int{},
+	}
+	if a.Health == "" {
+		a.Health = plugin.Healthy
+	}
+	for _, n := range d.Grant.Nodes {
+		a.Nodes = append(a.Nodes, n.HostPath)
+	}
+	for _, m := range d.Grant.Mounts {
+		a.Mounts = append(a.Mounts, m.HostPath)
+	}
+	for k, v := range d.Grant.Env {
+		a.Env[k] = v
+	}
+	for k, v := range d.Grant.Annotations {
+		a.Annotations[k] = v
+	}
+	a.CDI = append(a.CDI, d.Grant.CDI...)
+	a.NUMA = append(a.NUMA, d.NUMA...)
+	return a
+}
+
+func printJSON(w io.Writer, list []advertised) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(list)
+}
+
+func printTable(w io.Writer, list []advertised) error {
+	if len(list) == 0 {
+		_, err := fmt.Fprintln(w, "This node would advertise nothing.")
+		return err
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "RESOURCE\tDEVICE\tHEALTH\tNUMA\tNODES\tREASON")
+	for _, a := range list {
+		numa := strings.Trim(fmt.Sprint(a.NUMA), "[]")
+		if numa == "" {
+			numa = "-"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", a.Resource, a.ID, a.Health, numa, strings.Join(a.Nodes, " "), a.Reason)
+	}
+	return t.Flush()
+}

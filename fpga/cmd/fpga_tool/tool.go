@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/inlay-project/inlay/fpga"
+	"github.com/inlay-project/inlay/fpga/bitstream"
+	"github.com/inlay-project/inlay/fpga/card"
+	"github.com/inlay-project/inlay/fpga/region"
+	"github.com/inlay-project/inlay/internal/hostfs"
+)
+
+// ensurer is the part of region.Programmer that pr needs.
+type ensurer interface {
+	Ensure(context.Context, region.Request) (region.Result, error)
+	Wait()
+}
+
+// tool is one call of fpga_tool: the world that it works on, and what it was asked.
+type tool struct {
+	stdout, stderr io.Writer
+	env            func(string) (string, bool)
+	terminal       bool // stderr is one: progress is one line that is written over
+	driverOf       func(name string) (fpga.Driver, bool)
+	ensurer        func(*region.Programmer) ensurer
+
+	options options
+	root    *hostfs.Root
+}
+
+type command struct {
+	name, help string
+	run        func(*tool, context.Context) error
+}
+
+// commands are the command words in the order of the help.
+func commands() []command {
+	return []command{
+		{"info", "-b FILE          show what a bitstream file is", (*tool).info},
+		{"install", "-b FILE          copy a bitstream file to its place in the store", (*tool).install},
+		{"pr", "-b FILE -d PORT  program a port with a bitstream file", (*tool).pr},
+		{"fpgainfo", "-d DEVICE        show an FME or a port", (*tool).device},
+		{"fmeinfo", "-d DEVICE        the same", (*tool).device},
+		{"portinfo", "-d DEVICE        the same", (*tool).device},
+		{"list", "                 list FMEs and ports", (*tool).listAll},
+		{"list-fme", "                 list FMEs", (*tool).listFMEs},
+		{"list-port", "                 list ports", (*tool).listPorts},
+		{"release", "-d FME -p N      take a port from the physical function, for a virtual one", (*tool).release},
+		{"assign", "-d FME -p N      give it back", (*tool).assign},
+	}
+}
+
+func (t *tool) openBitstream() (*bitstream.Bitstream, error) {
+	if t.options.bitstream == "" {
+		return nil, errors.New("which bitstream file? -b FILE")
+	}
+	return bitstream.OpenFile(t.options.bitstream, bitstream.Options{MaxBytes: t.options.maxBitstream})
+}
+
+// deviceName gives the name of the device that -d means: a bare name, a path of this process, or a path below the
+// host's /dev. Links are followed inside the host root.
+func (t *tool) deviceName() (string, error) {
+	arg := t.options.device
+	if arg == "" {
+		return "", errors.New("which device? -d DEVICE, such as -d dfl-port.0; fpga_tool list shows them")
+	}
+	node := path.Join("/dev", arg)
+	if strings.Contains(arg, "/") {
+		var err error
+		if node, err = t.root.HostPath(arg); err != nil {
+			if !strings.HasPrefix(arg, "/dev/") {
+				return "", err
+			}
+			node = path.Clean(arg)
+		}
+	}
+	if target, err := t.root.Resolve(node); err == nil {
+		node = target
+	} else if !hostfs.Absent(err) {
+		return "", err
+	}
+	name := path.Base(node)
+	if _, ok := t.driverOf(name); !ok {
+		return "", fmt.Errorf("%.80q is neither an FPGA port nor an FME", arg)
+	}
+	return name, nil
+}
+
+// port finds the port that -d means.
+func (t *tool) port() (*fpga.FME, *fpga.Port, error) {
+	name, err := t.deviceName()
+	if err != nil {
+		return nil, nil, err
+	}
+	if !card.IsPort(name) {
+		return nil, nil, fmt.Errorf("%s is an FME, a port is needed", name)
+	}
+	return card.FindPort(t.root, name)
+}
+
+// openNode opens a device node and checks that it is the device that sysfs named.
+func (t *tool) openNode(node string, dev hostfs.Dev) (*os.File, error) {
+	f, err := os.OpenFile(t.root.Join(node), os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("stat %s: %w", node, err)
+	}
+	got := hostfs.Dev{Major: unix.Major(st.Rdev), Minor: unix.Minor(st.Rdev)}
+	if st.Mode&unix.S_IFMT == unix.S_IFCHR && got != dev {
+		f.Close()
+		return nil, fmt.Errorf("node %s is %s, sysfs says %s", node, got, dev)
+	}
+	return f, nil
+}
+
+// checkAPI refuses a driver that speaks another version of the interface than we do.
+func checkAPI(driver fpga.Driver, node *os.File) error {
+	v, err := driver.APIVersion(node)
+	if err != nil {
+		return fmt.Errorf("API version: %w", err)
+	}
+	if v != 0 {
+		return fmt.Errorf("the kernel driver has API version %d, this tool speaks version 0", v)
+	}
+	return nil
+}

@@ -1,0 +1,8 @@
+package emulator
+
+import "golang.org/x/sys/unix"
+
+const (
+	auditArch = unix.AUDIT_ARCH_X86_64
+	sysOpen   = unix.SYS_OPEN
+)

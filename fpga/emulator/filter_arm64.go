@@ -1,0 +1,8 @@
+package emulator
+
+import "golang.org/x/sys/unix"
+
+const (
+	auditArch = unix.AUDIT_ARCH_AARCH64
+	sysOpen   = -1 // arm64 never had open(2)
+)

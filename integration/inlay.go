@@ -1,0 +1,211 @@
+package integration
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/renameio/v2"
+
+	"github.com/inlay-project/inlay/integration/kubelet"
+	"github.com/inlay-project/inlay/integration/process"
+	"github.com/inlay-project/inlay/internal/nristatus"
+	"github.com/inlay-project/inlay/internal/policy"
+)
+
+// InlayOptions choose how Inlay runs on a node; the zero value is region mode with a
+// policy that allows every function of StandardPolicy.
+type InlayOptions struct {
+	// Mode is af, region (default) or regiondevel.
+	Mode string
+	// HookTimeout is how long the program hook may take; 0 means 20 s.
+	HookTimeout time.Duration
+	// PolicyMaxAge is passed to inlay-nri; 0 means no limit.
+	PolicyMaxAge time.Duration
+	// NRIFlags and PluginFlags are added to the command lines.
+	NRIFlags, PluginFlags []string
+}
+
+// Inlay is Inlay's programs on a node, with the scripted kubelet that they serve.
+type Inlay struct {
+	Node    *Node
+	Kubelet *kubelet.Kubelet
+	// NRI and DevicePlugin are the running processes.
+	NRI, DevicePlugin *process.Process
+	// Hook is the host path of inlay-hook.
+	Hook string
+
+	options InlayOptions
+	t       testing.TB
+}
+
+// readyLimit is how long one of our programs may take until it serves. It is a promise
+// of ours, with room for a loaded build machine.
+const readyLimit = 15 * time.Second
+
+// StartInlay starts the kubelet, inlay-deviceplugin and inlay-nri, with the standard
+// policy, and returns when inlay-nri is connected and the device plugin has registered.
+func (n *Node) StartInlay(o InlayOptions) *Inlay {
+	n.t.Helper()
+	if o.Mode == "" {
+		o.Mode = "region"
+	}
+	if o.HookTimeout == 0 {
+		o.HookTimeout = 20 * time.Second
+	}
+	i := &Inlay{Node: n, Hook: n.path("bin/inlay-hook"), options: o, t: n.t}
+	i.InstallHook()
+	i.WritePolicy(StandardPolicy())
+	var err error
+	if i.Kubelet, err = kubelet.Start(n.KubeletDir()); err != nil {
+		n.t.Fatal(err)
+	}
+	n.cleanup("kubelet", func(context.Context) error { return i.Kubelet.Stop() })
+	i.StartNRI()
+	i.StartDevicePlugin()
+	n.eventually("registration of inlay-deviceplugin", readyLimit, func() error {
+		if len(i.Kubelet.Resources()) == 0 {
+			return fmt.Errorf("no resource is registered:\n%s", i.DevicePlugin.Tail(10))
+		}
+		return nil
+	})
+	return i
+}
+
+// KubeletDir is the kubelet's folder.
+func (n *Node) KubeletDir() string { return n.HostPath("var/lib/kubelet") }
+
+// common are the flags that both programs have.
+func (i *Inlay) common() []string {
+	return []string{"--host-root", i.Node.HostRoot, "--hook-path", i.Hook, "--fpga-mode", i.options.Mode, "--http", "", "--log-level", "debug"}
+}
+
+// StartNRI starts inlay-nri, anew if it ran before, and waits until it is connected.
+func (i *Inlay) StartNRI() {
+	i.t.Helper()
+	args := slices.Concat(i.common(), []string{
+		"--nri-socket", i.Node.NRISocket(), "--kubelet-dir", i.Node.KubeletDir(), "--hook-host-root", i.Node.HostRoot,
+		"--hook-timeout", i.options.HookTimeout.String(), "--policy", i.PolicyFile(), "--policy-max-age", i.options.PolicyMaxAge.String(),
+	}, i.options.NRIFlags)
+	i.NRI = i.Node.Launch("inlay-nri", args...)
+	i.WaitForNRI()
+}
+
+// WaitForNRI returns when inlay-nri is connected to containerd and synchronized.
+func (i *Inlay) WaitForNRI() {
+	i.t.Helper()
+	i.Node.eventually("inlay-nri's connection", readyLimit, func() error {
+		if !i.NRI.Alive() {
+			return process.Permanent(fmt.Errorf("inlay-nri ended:\n%s", i.NRI.Tail(20)))
+		}
+		return i.NRIConnected()
+	})
+}
+
+// NRIConnected asks inlay-nri itself whether the runtime would call it.
+func (i *Inlay) NRIConnected() error {
+	ctx, cancel := context.WithTimeout(i.t.Context(), time.Second)
+	defer cancel()
+	s, err := nristatus.Ask(ctx, i.Node.HostPath("run/inlay/"+nristatus.SocketName))
+	if err != nil {
+		return err
+	}
+	if !s.Connected || !s.Synchronized {
+		return fmt.Errorf("not connected: %+v", s)
+	}
+	return nil
+}
+
+// StartDevicePlugin starts inlay-deviceplugin, anew if it ran before.
+func (i *Inlay) StartDevicePlugin() {
+	i.t.Helper()
+	args := slices.Concat(i.common(), []string{
+		"--families", "fpga", "--kubelet-dir", i.Node.KubeletDir(), "--cdi-dir", i.Node.CDIDir(),
+	}, i.options.PluginFlags)
+	i.DevicePlugin = i.Node.Launch("inlay-deviceplugin", args...)
+}
+
+// InstallHook puts inlay-hook where the runtime and inlay-nri look for it.
+func (i *Inlay) InstallHook() {
+	i.t.Helper()
+	if err := installProgram(i.Node.Tools.Path("inlay-hook"), i.Hook); err != nil {
+		i.t.Fatal(err)
+	}
+}
+
+// RemoveHook takes inlay-hook away.
+func (i *Inlay) RemoveHook() {
+	i.t.Helper()
+	if err := os.Remove(i.Hook); err != nil {
+		i.t.Fatal(err)
+	}
+}
+
+func installProgram(from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
+	out, err := renameio.NewPendingFile(to, renameio.WithPermissions(0o755))
+	if err != nil {
+		return err
+	}
+	defer out.Cleanup()
+	if _, err := io.Copy(out, in); err != nil {
+		return err
+	}
+	return out.CloseAtomicallyReplace()
+}
+
+// PolicyFile is the node's policy file.
+func (i *Inlay) PolicyFile() string { return i.Node.HostPath("var/lib/inlay/policy.json") }
+
+// WritePolicy replaces the policy file as its mirror does.
+func (i *Inlay) WritePolicy(p policy.Policy) {
+	i.t.Helper()
+	data, err := json.Marshal(p)
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Dir(i.PolicyFile()), 0o700); err != nil {
+		i.t.Fatal(err)
+	}
+	if err := renameio.WriteFile(i.PolicyFile(), data, 0o600); err != nil {
+		i.t.Fatal(err)
+	}
+}
+
+// RemovePolicy takes the policy file away.
+func (i *Inlay) RemovePolicy() {
+	i.t.Helper()
+	if err := os.Remove(i.PolicyFile()); err != nil {
+		i.t.Fatal(err)
+	}
+}
+
+// RemoveGate takes the gate out of the CDI device that Allocate names, and freezes the
+// device plugin so that it does not put it back. The device itself stays.
+func (i *Inlay) RemoveGate() {
+	i.t.Helper()
+	if err := i.DevicePlugin.Stop(); err != nil {
+		i.t.Fatal(err)
+	}
+	const ungated = `{"cdiVersion":"0.5.0","kind":"intel.cdi.k8s.io/fpga","devices":[{"name":"gate","containerEdits":{"env":["GATE=removed"]}}]}`
+	file := filepath.Join(i.Node.CDIDir(), "intel.cdi.k8s.io-fpga-gate.yaml")
+	if _, err := os.Stat(file); err != nil {
+		i.t.Fatalf("there is no gate to remove: %v", err)
+	}
+	if err := renameio.WriteFile(file, []byte(ungated), 0o644); err != nil {
+		i.t.Fatal(err)
+	}
+}

@@ -1,0 +1,162 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/inlay-project/inlay/integration/containerd"
+	"github.com/inlay-project/inlay/integration/ocitest"
+	"github.com/inlay-project/inlay/integration/process"
+)
+
+// NodeOptions choose what a node is made of; the zero value is a node with containerd
+// and nothing else.
+type NodeOptions struct {
+	// Cards are card descriptions of `fpga-emulator tree`, e.g. "dfl:ports=2". With at
+	// least one, containerd and all that it starts run under the emulator.
+	Cards []string
+	// EmulatorFlags are added to the emulator's command line, e.g. "--pr-delay", "3s".
+	EmulatorFlags []string
+	// NRITimeout is NRI's request timeout; 0 is containerd's default, 2 s.
+	NRITimeout time.Duration
+}
+
+// Node is a running containerd with its surroundings.
+type Node struct {
+	// Dir holds all that the node keeps; HostRoot below it is what the FPGA programs
+	// see as the host's / (made by the emulator, or empty).
+	Dir, HostRoot string
+	Containerd    *containerd.Daemon
+	Tools         Tools
+
+	t        testing.TB
+	name     string
+	launcher *process.Launcher
+	pods     counter
+	recorded string
+}
+
+// callLimit bounds every single call to a component. It is long because build machines
+// are slow, and below the kubelet's own 2 minutes.
+const callLimit = 90 * time.Second
+
+// StartNode starts a node that ends with the test.
+func StartNode(t testing.TB, tools Tools, o NodeOptions) *Node {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Fatal("a node of real components needs root")
+	}
+	sweepAbandoned(t)
+	dir := newNodeDir(t)
+	n := &Node{
+		Dir: dir, HostRoot: filepath.Join(dir, "h"), Tools: tools,
+		t: t, name: filepath.Base(dir), recorded: filepath.Join(dir, "emulator.jsonl"),
+	}
+	prefix := n.makeCards(o)
+	for _, d := range []string{n.CDIDir(), n.path("pods")} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	launcher, err := process.NewLauncher(n.ctx(), process.LauncherOptions{
+		Prefix: prefix, PrivateMounts: true, Env: programEnv(), Log: n.path("launcher.log"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.launcher = launcher
+	n.cleanup("launcher", launcher.Close)
+	n.Containerd, err = containerd.New(containerd.Options{
+		Dir:        n.path("c"),
+		Containerd: tools.Path("containerd"), Shim: tools.Path("containerd-shim-runc-v2"), Ctr: tools.Path("ctr"), Runc: tools.Path("runc"),
+		PauseImage: ocitest.PauseName, CDIDirs: []string{n.CDIDir()}, CgroupParent: "/" + n.name, NRITimeout: o.NRITimeout,
+	}, launcher)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.cleanup("containerd", n.Containerd.Stop)
+	if err := n.Containerd.Start(n.ctx()); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Containerd.Import(n.ctx(), tools.images); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// CDIDir is the folder of CDI specifications, as processes outside containers see it.
+func (n *Node) CDIDir() string { return filepath.Join(n.HostRoot, "var/run/cdi") }
+
+// HostPath is where a file of the emulated host is for this process.
+func (n *Node) HostPath(p string) string { return filepath.Join(n.HostRoot, p) }
+
+// NRISocket is where containerd's NRI listens.
+func (n *Node) NRISocket() string { return n.Containerd.NRISocket() }
+
+// programEnv is the whole environment of the programs that a node starts.
+func programEnv() []string { return []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"} }
+
+// Launch runs one of our programs behind the emulator, as containerd is, and ends it
+// with the test.
+func (n *Node) Launch(name string, args ...string) *process.Process {
+	n.t.Helper()
+	p, err := n.launcher.Start(n.ctx(), process.Command{
+		Name: name, Path: n.Tools.Path(name), Args: args, Env: programEnv(), Log: n.path(name + ".log"),
+	})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.cleanup(name, func(ctx context.Context) error { return p.Terminate(ctx, shutdownGrace) })
+	return p
+}
+
+// shutdownGrace is how long our programs may take to end after SIGTERM.
+const shutdownGrace = 5 * time.Second
+
+// cleanup runs end when the test is over, also after a failure, and fails the test if
+// something could not be ended.
+func (n *Node) cleanup(what string, end func(context.Context) error) {
+	n.t.Cleanup(func() {
+		// t.Context() is over by now.
+		ctx, cancel := context.WithTimeout(context.Background(), callLimit)
+		defer cancel()
+		if err := end(ctx); err != nil {
+			n.t.Errorf("ending %s: %v", what, err)
+		}
+	})
+}
+
+// ctx bounds one call of the test to a component. Its timer is released with the test.
+func (n *Node) ctx() context.Context { return n.within(callLimit) }
+
+func (n *Node) within(d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(n.t.Context(), d)
+	n.t.Cleanup(cancel)
+	return ctx
+}
+
+func (n *Node) path(name string) string { return filepath.Join(n.Dir, name) }
+
+// eventually waits for a condition that the test has a right to.
+func (n *Node) eventually(what string, limit time.Duration, check func() error) {
+	n.t.Helper()
+	if err := process.Poll(n.within(limit), check); err != nil {
+		n.t.Fatalf("%s: %v", what, err)
+	}
+}
+
+// counter numbers pods, so that their uids differ.
+type counter struct{ n int }
+
+func (c *counter) next() string {
+	c.n++
+	return fmt.Sprintf("%08d-0000-4000-8000-000000000000", c.n)
+}
+
+// peek is a name part that no pod has yet.
+func (c *counter) peek() string { return strconv.Itoa(c.n + 1) }

@@ -1,0 +1,60 @@
+package integration
+
+import (
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// plainLimit is how soon a plain container must run whatever is wrong with Inlay: the
+// runtime waits up to 2 s for a plugin that hangs before it drops it.
+const plainLimit = 3 * time.Second
+
+// PlainContainer runs a container that has nothing to do with FPGAs in a pod of its own
+// and returns its OCI configuration without what differs from one container to the
+// next, and how long creating and starting it took. The pod is removed.
+func (n *Node) PlainContainer() (spec string, took time.Duration) {
+	n.t.Helper()
+	uid := n.pods.peek()
+	pod := n.RunPod("plain-" + uid)
+	var c *Container
+	took = Elapsed(func() { c = pod.Run(Shell("sleep 600")) })
+	spec = withoutIDs(n.t.Fatal, c.OCISpec(), map[string]string{
+		c.ID: "<container>", pod.ID: "<pod>", pod.Spec.Name: "<name>", pod.Spec.UID: "<uid>",
+	})
+	pod.End()
+	return spec, took
+}
+
+// MustBePlain checks that a plain container starts in time and equals the reference,
+// which PlainContainer gave on the same node without Inlay.
+func (n *Node) MustBePlain(when, reference string) {
+	n.t.Helper()
+	spec, took := n.PlainContainer()
+	if took > plainLimit {
+		n.t.Errorf("%s: a plain container took %v to start, more than %v", when, took, plainLimit)
+	}
+	if diff := cmp.Diff(reference, spec); diff != "" {
+		n.t.Errorf("%s: a plain container was changed (-without us +with us):\n%s", when, diff)
+	}
+}
+
+// namespacePath is how a container names the namespaces of its pod.
+var namespacePath = regexp.MustCompile(`/proc/[0-9]+/ns/`)
+
+// withoutIDs writes an OCI configuration as text in which ids are replaced by names.
+func withoutIDs(fatal func(...any), spec map[string]any, names map[string]string) string {
+	data, err := json.MarshalIndent(spec, "", " ")
+	if err != nil {
+		fatal(fmt.Errorf("OCI configuration: %w", err))
+	}
+	text := string(data)
+	for id, name := range names {
+		text = strings.ReplaceAll(text, id, name)
+	}
+	return namespacePath.ReplaceAllString(text, "/proc/<pid>/ns/")
+}

@@ -1,0 +1,109 @@
+package integration
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/inlay-project/inlay/integration/components"
+	"github.com/inlay-project/inlay/integration/ocitest"
+)
+
+// module is this project's import path; programs are built by it from any folder of
+// the project.
+const module = "github.com/inlay-project/inlay/"
+
+// Tools are the programs that nodes are made of, by their file name, and the archive
+// of the test images.
+type Tools struct {
+	paths  map[string]string
+	images string
+}
+
+// Our own programs, and the packages that they are built from.
+var programs = map[string]string{
+	"inlay-nri":          "nri-plugin",
+	"inlay-deviceplugin": "deviceplugins",
+	"inlay-hook":         "oci-hook",
+	"fpga-emulator":      "fpga/cmd/fpga-emulator",
+}
+
+// BuildRuntime gives the tools for nodes without Inlay: containerd, runc and the test
+// images. What it makes itself goes into dir.
+func BuildRuntime(ctx context.Context, dir string, log io.Writer) (Tools, error) {
+	if err := components.EnsureDebian(ctx, log, "busybox-static"); err != nil {
+		return Tools{}, err
+	}
+	cacheDir, err := components.DefaultDir()
+	if err != nil {
+		return Tools{}, err
+	}
+	cache, err := components.Open(cacheDir, log)
+	if err != nil {
+		return Tools{}, err
+	}
+	paths, err := cache.Ensure(ctx, "containerd", "runc")
+	if err != nil {
+		return Tools{}, err
+	}
+	t := Tools{paths: paths, images: filepath.Join(dir, "images.tar")}
+	return t, t.writeImages(ctx, dir)
+}
+
+// WithInlay adds Inlay's own programs and the emulator, compiled from this source tree.
+func (t Tools) WithInlay(ctx context.Context, dir string) (Tools, error) {
+	all := map[string]string{}
+	for name, path := range t.paths {
+		all[name] = path
+	}
+	for name, pkg := range programs {
+		path := filepath.Join(dir, name)
+		if err := goBuild(ctx, path, pkg); err != nil {
+			return Tools{}, err
+		}
+		all[name] = path
+	}
+	return Tools{paths: all, images: t.images}, nil
+}
+
+// Path is where the program of that name is; empty if these tools do not have it.
+func (t Tools) Path(name string) string { return t.paths[name] }
+
+func (t Tools) writeImages(ctx context.Context, dir string) error {
+	workload := filepath.Join(dir, "afu-read")
+	if err := goBuild(ctx, workload, "integration/workload/afuread"); err != nil {
+		return err
+	}
+	busybox, err := ocitest.FromHost(ocitest.Busybox, ocitest.Busybox)
+	if err != nil {
+		return err
+	}
+	afuRead, err := ocitest.FromHost("/bin/afu-read", workload)
+	if err != nil {
+		return err
+	}
+	f, err := os.Create(t.images)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := ocitest.WriteArchive(f, ocitest.Pause(busybox), ocitest.Workload(busybox, afuRead)); err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// goBuild compiles a main package of this project as a release does: static.
+func goBuild(ctx context.Context, out, pkg string) error {
+	var stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", out, module+pkg)
+	cmd.Env, cmd.Stderr = append(os.Environ(), "CGO_ENABLED=0"), &stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("build %s: %w\n%s", pkg, err, stderr.Bytes())
+	}
+	return nil
+}

@@ -1,0 +1,52 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/sirupsen/logrus"
+)
+
+// logLevels are those that say something here; "fatal" and "panic" would hide errors.
+var logLevels = [...]logrus.Level{
+	logrus.ErrorLevel, logrus.WarnLevel, logrus.InfoLevel, logrus.DebugLevel, logrus.TraceLevel,
+}
+
+// timeFormat has milliseconds: a reader compares our lines with the kubelet's and the runtime's.
+const timeFormat = "2006-01-02T15:04:05.000Z07:00"
+
+func (c *Common) setUpLog() error {
+	level, err := parseLevel(c.logLevel)
+	if err != nil {
+		return err
+	}
+	c.Log.SetLevel(level)
+	switch c.logFormat {
+	case "text":
+		c.Log.SetFormatter(&logrus.TextFormatter{FullTimestamp: true, TimestampFormat: timeFormat})
+	case "json":
+		c.Log.SetFormatter(&logrus.JSONFormatter{TimestampFormat: timeFormat})
+	default:
+		return fmt.Errorf("--log-format %q is none of text, json", c.logFormat)
+	}
+	return nil
+}
+
+func parseLevel(s string) (logrus.Level, error) {
+	names := make([]string, 0, len(logLevels))
+	for _, level := range logLevels {
+		name := level.String()
+		if name == "warning" {
+			name = "warn"
+		}
+		if s == name || s == level.String() {
+			return level, nil
+		}
+		names = append(names, name)
+	}
+	return 0, fmt.Errorf("--log-level %q is none of %s", s, strings.Join(names, ", "))
+}
+
+// Seconds gives a duration the form of the log field "dur": seconds with microseconds, a number in JSON too.
+func Seconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1e6 }

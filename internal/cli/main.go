@@ -1,0 +1,105 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/inlay-project/inlay/internal/buildinfo"
+)
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// usageError is a mistake in how the program was called.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// UsageError marks an error as a mistake in how the program was called: exit code 2 and a pointer to --help.
+func UsageError(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// Main runs a command with the process's arguments, environment and signals, and gives the exit code. common may be
+// nil for a program without the daemons' flags. The command must not set PersistentPreRunE, its sub-commands neither.
+func Main(cmd *cobra.Command, common *Common) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	// After the first signal the default action is back: a second one ends a shutdown that hangs.
+	defer context.AfterFunc(ctx, stop)()
+	return run(ctx, cmd, common, os.Args[1:], os.LookupEnv, os.Stderr)
+}
+
+func run(ctx context.Context, cmd *cobra.Command, common *Common, args []string, env lookup, stderr io.Writer) int {
+	if common != nil {
+		defer common.close()
+	}
+	prepare(cmd, common, env)
+	cmd.SetArgs(args)
+	err := cmd.ExecuteContext(ctx)
+	if err == nil || ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return exitOK // asked to stop and stopped
+	}
+	fmt.Fprintf(stderr, "%s: %s\n", cmd.Name(), OneLine(err))
+	var usage usageError
+	if errors.As(err, &usage) {
+		fmt.Fprintf(stderr, "%s --help shows the flags\n", cmd.Name())
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// prepare sets what is the same for all commands.
+func prepare(cmd *cobra.Command, common *Common, env lookup) {
+	cmd.SilenceErrors = true // Main prints them, in one line
+	cmd.SilenceUsage = true
+	cmd.CompletionOptions.DisableDefaultCmd = true
+	cmd.Version = buildinfo.Get().String()
+	cmd.Flags().Bool("version", false, "print the version and exit")
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	cmd.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
+		if err := applyEnv(c.Flags(), env); err != nil {
+			return err
+		}
+		if common == nil {
+			return nil
+		}
+		return common.resolve(c.Flags())
+	}
+	for _, c := range append(cmd.Commands(), cmd) {
+		for _, fs := range []*pflag.FlagSet{c.Flags(), c.PersistentFlags()} {
+			describeEnv(fs)
+		}
+		if c.Args == nil {
+			c.Args = noArgs
+		}
+	}
+}
+
+// noArgs refuses words that are neither a flag nor a sub-command.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return UsageError("%s: unknown command or argument %q", cmd.CommandPath(), args[0])
+}
+
+// OneLine is an error's text without line breaks: a last line is read by people and by runtimes that keep one line.
+func OneLine(err error) string {
+	lines := strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' })
+	for i, line := range lines {
+		lines[i] = strings.TrimSpace(line)
+	}
+	return strings.Join(lines, "; ")
+}

@@ -1,0 +1,102 @@
+// Package record is the allocation record: what Allocate writes into a container's annotations, so that whoever
+// creates the container knows which devices the kubelet gave it.
+//
+// One key a resource, because the kubelet merges the answers of a container's resources and keeps one value a key:
+//
+//	allocated.fpga.intel.com/region-69528db6…: dfl-fme.1@0000:82:00.0
+//
+// The value lists devices with the PCI address of their FME, so that a record from before a reboot or a re-plug is
+// told from a true one. A record is a claim, not a proof: the reader checks where the key came from and asks the
+// kubelet.
+package record
+
+import (
+	"fmt"
+	"regexp"
+	"sort"
+	"strings"
+)
+
+// Prefix begins the annotation key of every record; the resource type follows it.
+const Prefix = "allocated.fpga.intel.com/"
+
+// maxValue bounds a value in bytes; the kubelet never writes more than some hundred devices.
+const maxValue = 64 << 10
+
+// Device is one allocated device.
+type Device struct {
+	ID      string // as the kubelet knows it: "dfl-fme.1"
+	Address string // PCI address of its FME
+}
+
+// Allocation is what one resource gave a container.
+type Allocation struct {
+	Resource string // resource type without the vendor's domain: "region-…"
+	Devices  []Device
+}
+
+// Key is the annotation key of a resource type.
+func Key(resource string) string { return Prefix + resource }
+
+// Value is the annotation value for the devices of one resource.
+func Value(devices []Device) string {
+	parts := make([]string, len(devices))
+	for i, d := range devices {
+		parts[i] = d.ID + "@" + d.Address
+	}
+	return strings.Join(parts, ",")
+}
+
+// Present tells whether annotations hold any record. It allocates nothing.
+func Present(annotations map[string]string) bool {
+	for key := range annotations {
+		if strings.HasPrefix(key, Prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// Keys gives the record keys among annotations, sorted.
+func Keys(annotations map[string]string) []string {
+	var keys []string
+	for key := range annotations {
+		if strings.HasPrefix(key, Prefix) {
+			keys = append(keys, key)
+		}
+	}
+	sort.Strings(keys)
+	return keys
+}
+
+var (
+	deviceID   = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,62}$`)
+	pciAddress = regexp.MustCompile(`^[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$`)
+)
+
+// Parse reads all records among annotations, sorted by resource. Anything that Value would not have written is an
+// error, a device that is named twice too.
+func Parse(annotations map[string]string) ([]Allocation, error) {
+	var all []Allocation
+	seen := map[string]string{}
+	for _, key := range Keys(annotations) {
+		a := Allocation{Resource: strings.TrimPrefix(key, Prefix)}
+		value := annotations[key]
+		if len(value) > maxValue {
+			return nil, fmt.Errorf("allocation record %.120s: %d bytes are too many", key, len(value))
+		}
+		for part := range strings.SplitSeq(value, ",") {
+			id, address, _ := strings.Cut(part, "@")
+			if !deviceID.MatchString(id) || !pciAddress.MatchString(address) {
+				return nil, fmt.Errorf("allocation record %.120s: %.80q is not <device>@<PCI address>", key, part)
+			}
+			if other, twice := seen[id]; twice {
+				return nil, fmt.Errorf("allocation record %.120s: device %s is in %.120s too", key, id, other)
+			}
+			seen[id] = key
+			a.Devices = append(a.Devices, Device{ID: id, Address: address})
+		}
+		all = append(all, a)
+	}
+	return all, nil
+}

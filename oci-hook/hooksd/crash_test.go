@@ -1,0 +1,143 @@
+package hooksd_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"go.podman.io/common/pkg/hooks"
+
+	"github.com/inlay-project/inlay/oci-hook/hooksd"
+)
+
+const childEnv = "INLAY_TEST_HOOKSD_CHILD"
+
+// TestMain lets the test binary play an installer that never ends, for the tests that kill it.
+func TestMain(m *testing.M) {
+	dir := os.Getenv(childEnv)
+	if dir == "" {
+		os.Exit(m.Run())
+	}
+	os.Stdout.WriteString("ready\n")
+	for {
+		in := inDir(dir)
+		if in.Install() != nil || in.Uninstall() != nil {
+			os.Exit(1)
+		}
+	}
+}
+
+func inDir(dir string) hooksd.Installation {
+	return hooksd.Installation{
+		HooksDir: filepath.Join(dir, "hooks.d"),
+		BinDir:   filepath.Join(dir, "bin"),
+		Self:     filepath.Join(dir, "self"),
+	}
+}
+
+func TestAKilledInstallerLeavesNoHalfFileAndNoJSONWithoutItsProgram(t *testing.T) {
+	dir := t.TempDir()
+	in := inDir(dir)
+	program := bytes.Repeat([]byte("inlay-hook"), 200_000) // 2 MB: long enough to be killed inside
+	if err := os.WriteFile(in.Self, program, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]int{}
+	for range 30 {
+		child := exec.Command(self)
+		child.Env = append(os.Environ(), childEnv+"="+dir)
+		out, err := child.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := child.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := out.Read(make([]byte, 1)); err != nil {
+			t.Fatalf("the installer did not start: %v", err)
+		}
+		time.Sleep(rand.N(20 * time.Millisecond))
+		if err := child.Process.Kill(); err != nil {
+			t.Fatalf("the installer ended by itself: %v", err)
+		}
+		_ = child.Wait() // "signal: killed" is what we did
+
+		seen[checkWhole(t, in, program)]++
+	}
+	t.Logf("killed with %v", seen)
+
+	if err := in.Install(); err != nil {
+		t.Fatalf("Install after kills: %v", err)
+	}
+	if got := checkWhole(t, in, program); got != "both" {
+		t.Errorf("after the last Install: %s", got)
+	}
+	if got := names(t, in.BinDir, in.HooksDir); len(got) != 2 {
+		t.Errorf("files after the last Install: %v", got)
+	}
+}
+
+// checkWhole fails the test if a file is half written or the JSON is there without its program, and says what is there.
+func checkWhole(t *testing.T, in hooksd.Installation, program []byte) string {
+	t.Helper()
+	if _, err := os.Stat(in.HooksDir); err == nil {
+		if _, err := hooks.New(context.Background(), []string{in.HooksDir}, nil); err != nil {
+			t.Errorf("a runtime would refuse the folder: %v", err)
+		}
+	}
+	got, err := os.ReadFile(in.BinaryPath())
+	hasProgram := err == nil
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	if hasProgram && !bytes.Equal(got, program) {
+		t.Errorf("the program has %d of %d bytes", len(got), len(program))
+	}
+	_, err = os.Stat(in.ConfigPath())
+	hasConfig := err == nil
+	switch {
+	case hasConfig && !hasProgram:
+		t.Error("the JSON is there without its program")
+		return "JSON alone"
+	case hasConfig:
+		return "both"
+	case hasProgram:
+		return "program alone"
+	}
+	return "nothing"
+}
+
+func TestInstallersAtTheSameTimeTakeTurns(t *testing.T) {
+	in := inDir(t.TempDir())
+	program := bytes.Repeat([]byte("inlay-hook"), 10_000)
+	if err := os.WriteFile(in.Self, program, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			if err := in.Install(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if got := checkWhole(t, in, program); got != "both" {
+		t.Error(got)
+	}
+	if got := names(t, in.BinDir, in.HooksDir); len(got) != 2 {
+		t.Errorf("files: %v", got)
+	}
+}

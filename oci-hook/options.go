@@ -1,0 +1,83 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/inlay-project/inlay/fpga/region"
+	"github.com/inlay-project/inlay/internal/hostfs"
+)
+
+// options are the flags that every command has; each has an environment twin (INLAY_HOST_ROOT), which a flag beats.
+type options struct {
+	hostRoot, runDir, store string
+	maxBitstream            int64
+	timeout                 time.Duration
+}
+
+func (o *options) flags(command string) *flag.FlagSet {
+	f := flag.NewFlagSet(name+" "+command, flag.ContinueOnError)
+	f.SetOutput(io.Discard) // errors are one line, and main's
+	f.StringVar(&o.hostRoot, "host-root", "/", "where the host's /sys, /dev, /srv and /run are")
+	f.StringVar(&o.runDir, "run-dir", "", "locks and load records (default <host-root>/run/inlay)")
+	f.StringVar(&o.store, "bitstreams", "", "bitstream store (default <host-root>/srv/intel.com/fpga)")
+	f.Int64Var(&o.maxBitstream, "max-bitstream", 512<<20, "bytes that a bitstream's payload may have")
+	f.DurationVar(&o.timeout, "timeout", 58*time.Second, "how long to wait for a busy port and its programming")
+	return f
+}
+
+// parse reads the environment, then the arguments.
+func (o *options) parse(f *flag.FlagSet, args []string) error {
+	var bad error
+	f.VisitAll(func(fl *flag.Flag) {
+		variable := "INLAY_" + strings.ToUpper(strings.ReplaceAll(fl.Name, "-", "_"))
+		if value := os.Getenv(variable); value != "" && bad == nil {
+			if err := f.Set(fl.Name, value); err != nil {
+				bad = fmt.Errorf("%s=%.80q: %w", variable, value, err)
+			}
+		}
+	})
+	if bad != nil {
+		return bad
+	}
+	if err := f.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return errHelp
+		}
+		return fmt.Errorf("%s: %w", f.Name(), err)
+	}
+	if f.NArg() > 0 {
+		return fmt.Errorf("%s: %.80q is not expected", f.Name(), f.Arg(0))
+	}
+	if o.timeout <= 0 {
+		return fmt.Errorf("--timeout %s is not positive", o.timeout)
+	}
+	if o.maxBitstream <= 0 {
+		return fmt.Errorf("--max-bitstream %d is not positive", o.maxBitstream)
+	}
+	if o.runDir == "" {
+		o.runDir = filepath.Join(o.hostRoot, "run/inlay")
+	}
+	return nil
+}
+
+// programmer opens the host tree. The bitstream store is a path of this process and has to lie in it.
+func (o *options) programmer() (*region.Programmer, error) {
+	root, err := hostfs.New(o.hostRoot)
+	if err != nil {
+		return nil, err
+	}
+	store := "/srv/intel.com/fpga"
+	if o.store != "" {
+		if store, err = root.HostPath(o.store); err != nil {
+			return nil, fmt.Errorf("--bitstreams: %w", err)
+		}
+	}
+	return &region.Programmer{Root: root, RunDir: o.runDir, Store: store, MaxBitstream: o.maxBitstream}, nil
+}
