@@ -45,11 +45,15 @@ build: bin/$(1)
 bin/$(1):
 	$$(Q)CGO_ENABLED=0 $$(GO) build -trimpath -ldflags '$$(LDFLAGS)' -o $$@ ./$(2)
 endef
+# A test workload, not a product: built beside the others, in no image.
+.PHONY: bin/afu-read
+bin/afu-read:
+	$(Q)CGO_ENABLED=0 $(GO) build -trimpath -o $@ ./integration/workload/afuread
 $(foreach b,$(BINARIES),$(eval $(call binary,$(word 1,$(subst =, ,$(b))),$(word 2,$(subst =, ,$(b))))))
 
 .PHONY: demo
-demo: build ## the main job end to end on an emulated FPGA node: no root, no hardware, no cluster
-	$(Q)CGO_ENABLED=0 $(GO) run ./integration/demo
+demo: build bin/afu-read ## the main job end to end on an emulated FPGA node: no root, no hardware, no cluster
+	$(Q)CGO_ENABLED=0 $(GO) run ./integration/demo -bin bin
 
 .PHONY: test
 test: ## all tests that need nothing but Go, with -race where a C compiler is found

@@ -73,6 +73,14 @@ func (n *Node) PutFile(path string, data []byte) {
 	}
 }
 
+// RemoveFile takes a file away that must be there.
+func (n *Node) RemoveFile(path string) {
+	n.t.Helper()
+	if err := os.Remove(path); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
 // SetFaults makes the emulated card misbehave from now on; nil heals it.
 func (n *Node) SetFaults(f emulator.Faults) {
 	n.t.Helper()

@@ -38,7 +38,7 @@ type Inlay struct {
 	Kubelet *kubelet.Kubelet
 	// NRI and DevicePlugin are the running processes.
 	NRI, DevicePlugin *process.Process
-	// Hook is the host path of inlay-hook.
+	// Hook is where inlay-hook is, as processes outside containers see it.
 	Hook string
 
 	options InlayOptions
@@ -59,7 +59,7 @@ func (n *Node) StartInlay(o InlayOptions) *Inlay {
 	if o.HookTimeout == 0 {
 		o.HookTimeout = 20 * time.Second
 	}
-	i := &Inlay{Node: n, Hook: n.path("bin/inlay-hook"), options: o, t: n.t}
+	i := &Inlay{Node: n, Hook: n.HostPath("opt/inlay/bin/inlay-hook"), options: o, t: n.t}
 	i.InstallHook()
 	i.WritePolicy(StandardPolicy())
 	var err error
@@ -70,6 +70,9 @@ func (n *Node) StartInlay(o InlayOptions) *Inlay {
 	i.StartNRI()
 	i.StartDevicePlugin()
 	n.eventually("registration of inlay-deviceplugin", readyLimit, func() error {
+		if !i.DevicePlugin.Alive() {
+			return process.Permanent(fmt.Errorf("it ended:\n%s", i.DevicePlugin.Tail(10)))
+		}
 		if len(i.Kubelet.Resources()) == 0 {
 			return fmt.Errorf("no resource is registered:\n%s", i.DevicePlugin.Tail(10))
 		}
@@ -83,7 +86,7 @@ func (n *Node) KubeletDir() string { return n.HostPath("var/lib/kubelet") }
 
 // common are the flags that both programs have.
 func (i *Inlay) common() []string {
-	return []string{"--host-root", i.Node.HostRoot, "--hook-path", i.Hook, "--fpga-mode", i.options.Mode, "--http", "", "--log-level", "debug"}
+	return []string{"--host-root", i.Node.HostRoot, "--fpga-mode", i.options.Mode, "--http", "", "--log-level", "debug"}
 }
 
 // StartNRI starts inlay-nri, anew if it ran before, and waits until it is connected.

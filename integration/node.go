@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,7 +37,7 @@ type Node struct {
 	t        testing.TB
 	name     string
 	launcher *process.Launcher
-	pods     counter
+	pods     atomic.Int64
 	recorded string
 }
 
@@ -58,13 +58,15 @@ func StartNode(t testing.TB, tools Tools, o NodeOptions) *Node {
 		t: t, name: filepath.Base(dir), recorded: filepath.Join(dir, "emulator.jsonl"),
 	}
 	prefix := n.makeCards(o)
-	for _, d := range []string{n.CDIDir(), n.path("pods")} {
+	for _, d := range []string{n.CDIDir(), n.path("pods"), n.HostPath("opt/inlay/bin")} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
 	launcher, err := process.NewLauncher(n.ctx(), process.LauncherOptions{
 		Prefix: prefix, PrivateMounts: true, Env: programEnv(), Log: n.path("launcher.log"),
+		// What CDI files and hooks call /opt/inlay/… is the emulated host's.
+		Binds: [][2]string{{n.HostPath("opt"), "/opt"}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -150,13 +152,7 @@ func (n *Node) eventually(what string, limit time.Duration, check func() error) 
 	}
 }
 
-// counter numbers pods, so that their uids differ.
-type counter struct{ n int }
-
-func (c *counter) next() string {
-	c.n++
-	return fmt.Sprintf("%08d-0000-4000-8000-000000000000", c.n)
+// newUID gives every pod of a node its own uid.
+func (n *Node) newUID() string {
+	return fmt.Sprintf("%08d-0000-4000-8000-000000000000", n.pods.Add(1))
 }
-
-// peek is a name part that no pod has yet.
-func (c *counter) peek() string { return strconv.Itoa(c.n + 1) }

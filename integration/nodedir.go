@@ -1,14 +1,11 @@
 package integration
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -102,27 +99,13 @@ func sweepAbandoned(t testing.TB) {
 		}
 		if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == nil {
 			t.Logf("taking down %s, which a killed test left behind", dir)
-			killUsers(dir)
+			// The folder's random name makes it exact whose processes these are.
+			_ = killAll(processesWith(dir + "/"))
 			err := containerd.Sweep(context.Background(), filepath.Join(dir, "c", "c.sock"), "/"+filepath.Base(dir))
 			if err := errors.Join(err, os.RemoveAll(dir)); err != nil {
 				t.Logf("%s: %v", dir, err)
 			}
 		}
 		_ = lock.Close()
-	}
-}
-
-// killUsers kills the processes that were started with a path in the node's folder on
-// their command line. The folder's random name makes that exact.
-func killUsers(dir string) {
-	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
-	for _, f := range files {
-		line, err := os.ReadFile(f)
-		if err != nil || !bytes.Contains(line, []byte(dir+"/")) {
-			continue
-		}
-		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(f))); err == nil && pid != os.Getpid() {
-			_ = syscall.Kill(pid, syscall.SIGKILL) // gone already is as good
-		}
 	}
 }

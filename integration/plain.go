@@ -19,8 +19,7 @@ const plainLimit = 3 * time.Second
 // next, and how long creating and starting it took. The pod is removed.
 func (n *Node) PlainContainer() (spec string, took time.Duration) {
 	n.t.Helper()
-	uid := n.pods.peek()
-	pod := n.RunPod("plain-" + uid)
+	pod := n.RunPod("plain-" + n.newUID())
 	var c *Container
 	took = Elapsed(func() { c = pod.Run(Shell("sleep 600")) })
 	spec = withoutIDs(n.t.Fatal, c.OCISpec(), map[string]string{

@@ -23,7 +23,7 @@ type Pod struct {
 func (n *Node) RunPod(name string, options ...func(*cri.PodSpec)) *Pod {
 	n.t.Helper()
 	spec := cri.PodSpec{
-		Name: name, Namespace: Namespace, UID: n.pods.next(), CgroupParent: n.Containerd.CgroupParent,
+		Name: name, Namespace: Namespace, UID: n.newUID(), CgroupParent: n.Containerd.CgroupParent,
 	}
 	for _, o := range options {
 		o(&spec)

@@ -70,6 +70,9 @@ type Request struct {
 	PodAnnotations map[string]string
 	// Forge changes the container after the kubelet's answer is in it.
 	Forge func(*cri.ContainerSpec)
+	// NoPreStart leaves PreStartContainer out, as a kubelet does between its own
+	// restart and the device plugin's registration.
+	NoPreStart bool
 }
 
 // Regions asks for a region for each function, in region mode.
@@ -139,8 +142,10 @@ func (w *Workload) Try() error {
 		w.Request.Forge(&spec)
 	}
 	w.attempt++
-	if err := w.inlay.Kubelet.PreStart(ctx, w.Owner()); err != nil {
-		return err
+	if !w.Request.NoPreStart {
+		if err := w.inlay.Kubelet.PreStart(ctx, w.Owner()); err != nil {
+			return err
+		}
 	}
 	if w.container, err = w.Pod.TryCreate(spec); err != nil {
 		return err
@@ -181,6 +186,14 @@ func (w *Workload) Running() bool {
 	return w.container != nil && w.container.Running()
 }
 
+// Renew makes the pod anew for another request, as its author would.
+func (w *Workload) Renew(r Request) {
+	w.t.Helper()
+	name := w.Pod.Spec.Name
+	w.End()
+	*w = *w.inlay.NewWorkload(name, r)
+}
+
 // Container is the container of the last attempt; nil if it was not created.
 func (w *Workload) Container() *Container { return w.container }
 
@@ -216,7 +229,8 @@ func (w *Workload) Functions() []string {
 // End removes the pod and gives its devices back.
 func (w *Workload) End() {
 	w.t.Helper()
+	owner := w.Owner()
 	w.Pod.End()
-	w.inlay.Kubelet.Free(w.Owner())
+	w.inlay.Kubelet.Free(owner)
 	w.container = nil
 }

@@ -2,8 +2,9 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io"
-	"path/filepath"
+	"path"
 	"strings"
 
 	"github.com/inlay-project/inlay/oci-hook/bundle"
@@ -13,14 +14,17 @@ import (
 var errNotSeen = errors.New("inlay-nri did not see this container: it was created while the plugin was stopped or not connected; it is created again once the plugin is back")
 
 // gate lets a container start only if inlay-nri adjusted it: its hooks name the program hook, which no pod can write.
-func gate(stdin io.Reader) error {
+func gate(stdin io.Reader, args []string) error {
+	if len(args) > 0 { // what it asks for is not done, so nobody may believe that it was
+		return fmt.Errorf("gate: %.80q is not expected", args[0])
+	}
 	state, err := bundle.ReadState(stdin)
 	if err != nil {
-		return err
+		return fmt.Errorf("gate: %w", err)
 	}
 	config, err := state.Config()
 	if err != nil {
-		return err
+		return fmt.Errorf("gate: %w", err)
 	}
 	for _, h := range config.Hooks.CreateRuntime {
 		if isProgramHook(h) {
@@ -30,7 +34,8 @@ func gate(stdin io.Reader) error {
 	return errNotSeen
 }
 
-// isProgramHook knows the hook by its file name, which may carry a version, and its command.
+// isProgramHook knows the hook by its file name, which may carry a version ("inlay-hook-1.2.3"), and its command.
 func isProgramHook(h bundle.Hook) bool {
-	return strings.HasPrefix(filepath.Base(h.Path), name) && len(h.Args) >= 2 && h.Args[1] == "program"
+	version, ours := strings.CutPrefix(path.Base(h.Path), name)
+	return ours && (version == "" || strings.ContainsAny(version[:1], "-_.")) && len(h.Args) >= 2 && h.Args[1] == "program"
 }

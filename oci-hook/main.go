@@ -11,10 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/inlay-project/inlay/internal/buildinfo"
 )
@@ -28,71 +25,72 @@ const usage = `inlay-hook readies FPGA regions before a container starts. A cont
   inlay-hook gate                   OCI state on standard input; passes only a container that inlay-nri adjusted
   inlay-hook program --mode M --pair PORT@PCI=INTERFACE/FUNCTION [flags]
                                     what inlay-nri adds to a container: programs the port, or finds it loaded
-  inlay-hook install   --hooks-dir DIR --bin-dir DIR    for runtimes without NRI: program, then hooks.d JSON
-  inlay-hook uninstall --hooks-dir DIR --bin-dir DIR    the reverse
+  inlay-hook install   --hooks-dir DIR --bin-dir DIR [flags]
+                                    for runtimes without NRI: copies the program, then writes the hooks.d JSON, which
+                                    calls it with the flags given here
+  inlay-hook uninstall --hooks-dir DIR --bin-dir DIR
+                                    takes both away in the reverse order
   inlay-hook version
 
-Flags (each has an environment twin, --host-root is INLAY_HOST_ROOT):
+Flags (each has an environment twin, --host-root is INLAY_HOST_ROOT; the flag beats it):
   --host-root DIR       where the host's /sys, /dev, /srv and /run are (/)
   --run-dir DIR         locks and load records (<host-root>/run/inlay)
   --bitstreams DIR      bitstream store (<host-root>/srv/intel.com/fpga)
   --max-bitstream N     bytes that a payload may have (536870912)
   --timeout D           how long to wait for a busy port and its programming (58s)
+  --mode M              of program: af, region or regiondevel (region)
+  --pair PAIR           of program: a port and what it is to hold; once a port
+  --for TEXT            of program: namespace/pod/container, for the journal
 `
 
 func main() {
 	if err := run(os.Args[1:], os.Stdin, os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, name+": "+flat(err.Error()))
+		fmt.Fprintln(os.Stderr, oneLine(name+": "+err.Error()))
 		os.Exit(1)
 	}
 }
 
-// flat makes one line of a message, whatever a file or a pod put into it.
-func flat(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, s)
-}
+// errHelp is what a command returns that was asked for its usage.
+var errHelp = errors.New("help")
 
 func run(args []string, stdin io.Reader, stdout io.Writer) (err error) {
-	defer func() {
-		if bug := recover(); bug != nil {
-			err = fmt.Errorf("internal error: %v", bug)
-		}
-	}()
-	// A runtime that gives up ends the wait; a reconfiguration that has begun goes on in the kernel.
-	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
-	defer stop()
+	defer func() { err = caught(recover(), err) }()
+	// No signal is caught: a runtime that gives up kills, and a process killed at any point leaves nothing that the next
+	// one cannot see (package region). A reconfiguration that has begun is finished by the kernel.
+	ctx := context.Background()
 	command := ""
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		command, args = args[0], args[1:]
 	}
+	if command == "" && len(args) == 1 && strings.TrimLeft(args[0], "-") == "version" {
+		command = "version"
+	}
 	switch command {
 	case "":
-		if len(args) == 1 && (args[0] == "--version" || args[0] == "-version") {
-			command = "version"
-			break
-		}
 		err = standalone(ctx, stdin, args)
 	case "gate":
-		err = gate(stdin)
+		err = gate(stdin, args)
 	case "program":
 		err = program(ctx, args)
 	case "install", "uninstall":
 		err = install(command, args)
-	case "version", "help":
+	case "version":
+		_, err = fmt.Fprintln(stdout, name, buildinfo.Get().Version)
+	case "help":
+		err = errHelp
 	default:
 		return fmt.Errorf("%.40q is not a command; see inlay-hook help", command)
 	}
-	if command == "version" {
-		fmt.Fprintln(stdout, name, buildinfo.Get().Version)
+	if errors.Is(err, errHelp) {
+		_, err = fmt.Fprint(stdout, usage)
 	}
-	if command == "help" || errors.Is(err, errHelp) {
-		fmt.Fprint(stdout, usage)
-		return nil
+	return err
+}
+
+// caught makes an error of a panic: a runtime shows one line to the pod's owner, a stack trace would bury it.
+func caught(bug any, err error) error {
+	if bug != nil {
+		return fmt.Errorf("internal error: %v", bug)
 	}
 	return err
 }

@@ -14,6 +14,12 @@ import (
 	"github.com/inlay-project/inlay/internal/hostfs"
 )
 
+const (
+	defaultStore        = "/srv/intel.com/fpga"
+	defaultMaxBitstream = 512 << 20        // bytes
+	defaultTimeout      = 58 * time.Second // within the 60 s that hooks.d and CDI give the hook
+)
+
 // options are the flags that every command has; each has an environment twin (INLAY_HOST_ROOT), which a flag beats.
 type options struct {
 	hostRoot, runDir, store string
@@ -22,30 +28,18 @@ type options struct {
 }
 
 func (o *options) flags(command string) *flag.FlagSet {
-	f := flag.NewFlagSet(name+" "+command, flag.ContinueOnError)
+	f := flag.NewFlagSet(command, flag.ContinueOnError)
 	f.SetOutput(io.Discard) // errors are one line, and main's
 	f.StringVar(&o.hostRoot, "host-root", "/", "where the host's /sys, /dev, /srv and /run are")
 	f.StringVar(&o.runDir, "run-dir", "", "locks and load records (default <host-root>/run/inlay)")
 	f.StringVar(&o.store, "bitstreams", "", "bitstream store (default <host-root>/srv/intel.com/fpga)")
-	f.Int64Var(&o.maxBitstream, "max-bitstream", 512<<20, "bytes that a bitstream's payload may have")
-	f.DurationVar(&o.timeout, "timeout", 58*time.Second, "how long to wait for a busy port and its programming")
+	f.Int64Var(&o.maxBitstream, "max-bitstream", defaultMaxBitstream, "bytes that a bitstream's payload may have")
+	f.DurationVar(&o.timeout, "timeout", defaultTimeout, "how long to wait for a busy port and its programming")
 	return f
 }
 
-// parse reads the environment, then the arguments.
+// parse reads the arguments and, for what they do not say, the environment.
 func (o *options) parse(f *flag.FlagSet, args []string) error {
-	var bad error
-	f.VisitAll(func(fl *flag.Flag) {
-		variable := "INLAY_" + strings.ToUpper(strings.ReplaceAll(fl.Name, "-", "_"))
-		if value := os.Getenv(variable); value != "" && bad == nil {
-			if err := f.Set(fl.Name, value); err != nil {
-				bad = fmt.Errorf("%s=%.80q: %w", variable, value, err)
-			}
-		}
-	})
-	if bad != nil {
-		return bad
-	}
 	if err := f.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return errHelp
@@ -55,16 +49,39 @@ func (o *options) parse(f *flag.FlagSet, args []string) error {
 	if f.NArg() > 0 {
 		return fmt.Errorf("%s: %.80q is not expected", f.Name(), f.Arg(0))
 	}
-	if o.timeout <= 0 {
-		return fmt.Errorf("--timeout %s is not positive", o.timeout)
+	if err := fromEnvironment(f); err != nil {
+		return err
 	}
-	if o.maxBitstream <= 0 {
-		return fmt.Errorf("--max-bitstream %d is not positive", o.maxBitstream)
+	switch {
+	case o.timeout <= 0:
+		return fmt.Errorf("%s: --timeout %s is not positive", f.Name(), o.timeout)
+	case o.maxBitstream <= 0:
+		return fmt.Errorf("%s: --max-bitstream %d is not positive", f.Name(), o.maxBitstream)
+	case o.hostRoot == "":
+		return fmt.Errorf("%s: --host-root is empty", f.Name())
 	}
 	if o.runDir == "" {
 		o.runDir = filepath.Join(o.hostRoot, "run/inlay")
 	}
 	return nil
+}
+
+// fromEnvironment sets the flags that no argument has set.
+func fromEnvironment(f *flag.FlagSet) error {
+	given := map[string]bool{}
+	f.Visit(func(fl *flag.Flag) { given[fl.Name] = true })
+	var bad error
+	f.VisitAll(func(fl *flag.Flag) {
+		variable := "INLAY_" + strings.ToUpper(strings.ReplaceAll(fl.Name, "-", "_"))
+		value := os.Getenv(variable)
+		if value == "" || given[fl.Name] || bad != nil {
+			return
+		}
+		if err := f.Set(fl.Name, value); err != nil {
+			bad = fmt.Errorf("%s: %s=%.80q: %w", f.Name(), variable, value, err)
+		}
+	})
+	return bad
 }
 
 // programmer opens the host tree. The bitstream store is a path of this process and has to lie in it.
@@ -73,7 +90,7 @@ func (o *options) programmer() (*region.Programmer, error) {
 	if err != nil {
 		return nil, err
 	}
-	store := "/srv/intel.com/fpga"
+	store := defaultStore
 	if o.store != "" {
 		if store, err = root.HostPath(o.store); err != nil {
 			return nil, fmt.Errorf("--bitstreams: %w", err)

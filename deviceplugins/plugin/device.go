@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 )
@@ -73,6 +74,8 @@ func normalize(resource string, in []Device) (out []Device, skipped []Skipped) {
 		switch {
 		case d.ID == "":
 			reason = "device without id"
+		case !utf8.ValidString(d.ID):
+			reason = "device id is not UTF-8"
 		case len(d.ID) > maxDeviceID:
 			reason = fmt.Sprintf("device id of %d bytes, the kubelet takes %d", len(d.ID), maxDeviceID)
 		case d.Health != Healthy && d.Health != Unhealthy:

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 )
@@ -35,7 +36,7 @@ func newSnapshot(devices []Device, since time.Time) *snapshot {
 		all := len(s.list.Devices)
 		for size > maxListBytes {
 			last := s.list.Devices[len(s.list.Devices)-1]
-			size -= proto.Size(last) + 4 // tag and length
+			size -= 1 + protowire.SizeBytes(proto.Size(last)) // the field's tag, its length and itself
 			s.list.Devices = s.list.Devices[:len(s.list.Devices)-1]
 		}
 		s.devices = devices[:len(s.list.Devices)]

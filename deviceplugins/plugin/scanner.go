@@ -13,9 +13,11 @@ import (
 	"github.com/inlay-project/inlay/internal/folderwatch"
 )
 
-// pause is the least time between two scans of a family: the first event of a burst scans at once, the rest together
-// after it.
-const pause = 15 * time.Millisecond
+// The first event of a burst scans at once, the rest together after a pause: as long as two scans take, within these.
+const (
+	leastPause = 5 * time.Millisecond
+	mostPause  = 100 * time.Millisecond
+)
 
 // settle is when to look again after an event that left something unreadable: drivers announce a device before all of
 // it is there. After that the audits do.
@@ -107,7 +109,7 @@ func (s *scanner) run(ctx context.Context) {
 	s.follow()
 	s.trigger("start", time.Now())
 	settling := len(settle)
-	timer := time.NewTimer(time.Hour) // for pause and settle; stopped while there is nothing to wait for
+	timer := time.NewTimer(time.Hour) // for settle; stopped while there is nothing to wait for
 	timer.Stop()
 	defer timer.Stop()
 	for {
@@ -130,7 +132,9 @@ func (s *scanner) run(ctx context.Context) {
 		if why.source != "settle" && why.source != "audit" && why.source != "value" {
 			settling = 0
 		}
+		began := time.Now()
 		whole := s.scan(ctx, *why)
+		pause := min(max(2*time.Since(began), leastPause), mostPause)
 		if s.follow() {
 			s.trigger("start", time.Now()) // what has come into view may have changed before it was watched
 		}

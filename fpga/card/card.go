@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"regexp"
 	"slices"
 	"sort"
 	"strconv"
@@ -135,6 +134,10 @@ type place struct {
 type scan struct {
 	root *hostfs.Root
 	inv  Inventory
+
+	// By folder of the PCI function, which a card's FME and ports share.
+	functions map[string]fpga.PCI
+	physical  map[string]string // address of its physical function, "" if it is one
 }
 
 func (s *scan) skip(path string, format string, args ...any) {
@@ -197,13 +200,10 @@ func join(fme *fpga.FME, port fpga.Port) error {
 	return nil
 }
 
-// pciAddress is domain:bus:device.function; a domain has four digits or more (virtual roots have five or eight).
-var pciAddress = regexp.MustCompile(`^[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$`)
-
 // pciDir gives the deepest PCI function in a sysfs path.
 func pciDir(dir string) (string, bool) {
 	for ; dir != "/" && dir != "."; dir = path.Dir(dir) {
-		if pciAddress.MatchString(path.Base(dir)) {
+		if fpga.IsPCIAddress(path.Base(dir)) {
 			return dir, true
 		}
 	}
@@ -251,8 +251,8 @@ func (s *scan) places(l fpga.Layout) []place {
 				continue
 			}
 			p := place{name: entry, dir: where, pci: pci, card: path.Base(pci), port: isPort}
-			if pf, err := s.root.Resolve(path.Join(pci, "physfn")); err == nil {
-				p.card = path.Base(pf)
+			if pf := s.physFn(pci); pf != "" {
+				p.card = pf
 			}
 			found = append(found, p)
 		}
@@ -393,6 +393,9 @@ func (s *scan) attr(dir, name string) string {
 }
 
 func (s *scan) pci(dir string) fpga.PCI {
+	if known, ok := s.functions[dir]; ok {
+		return known
+	}
 	pci := fpga.PCI{
 		Address:         path.Base(dir),
 		SysPath:         dir,
@@ -406,8 +409,26 @@ func (s *scan) pci(dir string) fpga.PCI {
 		SRIOVNumVFs:     s.attr(dir, "sriov_numvfs"),
 		SRIOVTotalVFs:   s.attr(dir, "sriov_totalvfs"),
 	}
-	if pf, err := s.root.Resolve(path.Join(dir, "physfn")); err == nil {
-		pci.PhysFn = path.Base(pf)
+	pci.PhysFn = s.physFn(dir)
+	if s.functions == nil {
+		s.functions = map[string]fpga.PCI{}
 	}
+	s.functions[dir] = pci
 	return pci
+}
+
+// physFn gives the physical function of a virtual one, "" of a physical one.
+func (s *scan) physFn(dir string) string {
+	address, known := s.physical[dir]
+	if known {
+		return address
+	}
+	if pf, err := s.root.Resolve(path.Join(dir, "physfn")); err == nil {
+		address = path.Base(pf)
+	}
+	if s.physical == nil {
+		s.physical = map[string]string{}
+	}
+	s.physical[dir] = address
+	return address
 }

@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -40,8 +39,6 @@ func parseDev(s string) (devNumber, error) {
 type board struct {
 	root string
 	log  func(format string, args ...any)
-
-	unreadable atomic.Int32 // ports whose afu_id cannot be read now
 
 	mu     sync.Mutex   // guards what follows, and every node
 	seen   [2]time.Time // of the class directories when they were last scanned
@@ -145,6 +142,7 @@ func (b *board) scan() error {
 }
 
 func (b *board) forget(n *node) {
+	n.dropMemory()
 	if b.byDev[n.dev] == n {
 		delete(b.byDev, n.dev)
 	}
@@ -164,7 +162,7 @@ func (b *board) add(name, dir string) error {
 	case b.ports[name] != nil:
 		n = &b.ports[name].node
 	default:
-		made, err := newNode(name, dir)
+		made, err := newNode(b.root, name, dir)
 		if err != nil {
 			return err
 		}
@@ -211,6 +209,9 @@ func (b *board) connect() error {
 			continue
 		}
 		p.parent.ports = append(p.parent.ports, p)
+		if err := p.recover(); err != nil {
+			b.log("%s: %v", name, err)
+		}
 	}
 	return nil
 }
@@ -243,11 +244,21 @@ func openInRoot(root, hostPath string, flags uint64) (int, error) {
 		return -1, err
 	}
 	defer unix.Close(dir)
-	fd, err := unix.Openat2(dir, hostPath, &unix.OpenHow{Flags: flags | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
+	fd, err := openat2(dir, hostPath, &unix.OpenHow{Flags: flags | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
 	if err != nil {
 		return -1, &fs.PathError{Op: "open", Path: filepath.Join(root, hostPath), Err: err}
 	}
 	return fd, nil
+}
+
+// openat2 tries again when a rename somewhere on the machine got into the kernel's way (EAGAIN).
+func openat2(dir int, path string, how *unix.OpenHow) (int, error) {
+	for try := 0; ; try++ {
+		fd, err := unix.Openat2(dir, path, how)
+		if err == nil || try >= 100 || !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
+			return fd, err
+		}
+	}
 }
 
 // find gives the node that a file is, nil if it is none of ours.

@@ -87,7 +87,7 @@ func (c caller) resolve(dirFD int32, path string, extra int, how uint64) (int, e
 		return -1, err
 	}
 	defer unix.Close(dir)
-	return unix.Openat2(dir, path, &unix.OpenHow{Flags: uint64(unix.O_PATH | unix.O_CLOEXEC | extra), Resolve: how})
+	return openat2(dir, path, &unix.OpenHow{Flags: uint64(unix.O_PATH | unix.O_CLOEXEC | extra), Resolve: how})
 }
 
 // absolute makes path absolute in the caller's own root. /proc shows the start directory from the top of the mount

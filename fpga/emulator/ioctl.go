@@ -270,7 +270,7 @@ func (c *call) setReleased(id uint32, release bool) unix.Errno {
 		}
 		p.released = false
 	} else {
-		inUse, err := p.settle()
+		inUse, err := p.inUse()
 		if err != nil {
 			c.log("%v", err)
 			return unix.EIO

@@ -28,14 +28,13 @@ type node struct {
 	dev    devNumber
 	dir    string // sysfs directory
 	dirID  fileID
-	mem    *os.File // what callers get: one file a node, so that all of them map the same registers
+	mem    *os.File // what callers get: one file a node, so that all openers map the same registers
 	memID  fileID
 	fme    *fme  // set for an FME
 	port   *port // set for a port
 
 	pci      string // directory of its PCI function
 	nextByte int64  // lock byte of the next opening
-	used     bool   // opened since the last reset
 	dead     bool   // fault: reads all ones
 	removed  bool   // fault: taken out of the machine
 	stash    *withdrawal
@@ -62,10 +61,11 @@ type port struct {
 	noFile      bool // has no afu_id file (the kernel has none for a port without AFU feature)
 	programming bool // a PR is under way
 	stuck       bool // fault: left in reset by a PR that failed
+	lost        bool // found unreadable: another emulator's PR is under way, or one was killed in the middle
 }
 
 // newNode reads one FME or port directory.
-func newNode(name, dir string) (*node, error) {
+func newNode(root, name, dir string) (*node, error) {
 	driver := DFL
 	if strings.HasPrefix(name, "intel-") {
 		driver = OPAE
@@ -78,7 +78,7 @@ func newNode(name, dir string) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	base := node{name: name, driver: driver, dev: number, dir: dir, nextByte: 1}
+	base := node{name: name, driver: driver, dev: number, dir: dir, nextByte: firstByte - 1}
 	var st unix.Stat_t
 	if err := unix.Stat(dir, &st); err != nil {
 		return nil, err
@@ -98,7 +98,7 @@ func newNode(name, dir string) (*node, error) {
 		}
 		p.port, n = p, &p.node
 	}
-	return n, n.makeMemory()
+	return n, n.makeMemory(root)
 }
 
 func (n *node) hostPath() string { return "/dev/" + n.name }
@@ -149,8 +149,8 @@ func (p *port) load() error {
 	switch text, err := readTrimmed(filepath.Join(p.dir, "afu_id")); {
 	case errors.Is(err, fs.ErrNotExist):
 		p.noFile = true
-	case errors.Is(err, unix.EISDIR): // an emulator was killed during a PR
-		return p.publish()
+	case errors.Is(err, unix.EISDIR):
+		p.lost = true
 	case err != nil:
 		return err
 	default:
@@ -164,13 +164,21 @@ func readTrimmed(path string) (string, error) {
 	return strings.TrimSpace(string(data)), err
 }
 
-// makeMemory creates the file that stands for the open device. An FME has nothing to map.
-func (n *node) makeMemory() error {
-	fd, err := unix.MemfdCreate(n.hostPath(), unix.MFD_CLOEXEC)
-	if err != nil {
-		return fmt.Errorf("memfd: %w", err)
+// makeMemory opens the file that stands for the open device. It lies in the tree, so that emulators which run on one
+// tree at the same time share openers and registers; where it cannot be made there it is this emulator's own. An FME has
+// nothing to map.
+func (n *node) makeMemory(root string) error {
+	dir := filepath.Join(root, stashDir, "dev")
+	fd, err := -1, os.MkdirAll(dir, 0o755)
+	if err == nil {
+		fd, err = unix.Open(filepath.Join(dir, n.name), unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
 	}
-	n.mem = os.NewFile(uintptr(fd), n.hostPath())
+	if err != nil {
+		if fd, err = unix.MemfdCreate(n.hostPath(), unix.MFD_CLOEXEC); err != nil {
+			return fmt.Errorf("memfd: %w", err)
+		}
+	}
+	n.mem = os.NewFile(uintptr(fd), filepath.Join(dir, n.name))
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return err
@@ -179,35 +187,50 @@ func (n *node) makeMemory() error {
 	if n.port == nil {
 		return nil
 	}
-	if err := unix.Ftruncate(fd, regionSize); err != nil {
-		return err
+	return unix.Ftruncate(fd, regionSize)
+}
+
+// dropMemory takes the file out of the tree when its device is gone for good: the next one of this name must not meet
+// the old one's openers.
+func (n *node) dropMemory() {
+	var st unix.Stat_t
+	if err := unix.Stat(n.mem.Name(), &st); err == nil && n.memID == (fileID{st.Dev, st.Ino}) {
+		_ = os.Remove(n.mem.Name()) // left over at worst
 	}
-	return n.port.reset()
 }
 
 // An opening is a description of its own of that file, with a lock on one byte of it: byte 0 for O_EXCL, else one of
 // its own. The lock lives as long as any descriptor or mapping of the description, in whatever process, so the kernel
-// counts the openers for us. Nothing is told when the last one goes; every look at the node asks first (settle).
+// counts the openers for us. Nobody is told when the last one goes; so the reset at last close is done at the next
+// open, before which nobody could see the difference.
+const (
+	exclusiveByte = 0
+	firstByte     = 1
+	turnByte      = 1 << 40 // of an FME: held while a PR runs
+)
 
-func (n *node) locked(length int64) (bool, error) {
-	lock := unix.Flock_t{Type: unix.F_WRLCK, Len: length}
+func (n *node) locked(from, length int64) (bool, error) {
+	lock := unix.Flock_t{Type: unix.F_WRLCK, Start: from, Len: length}
 	if err := unix.FcntlFlock(n.mem.Fd(), unix.F_OFD_GETLK, &lock); err != nil {
-		return false, fmt.Errorf("%s: count openers: %w", n.name, err)
+		return false, fmt.Errorf("%s: look for openers: %w", n.name, err)
 	}
 	return lock.Type != unix.F_UNLCK, nil
 }
 
-// settle does what the driver does at last close: a port nobody has open any more is reset.
-func (n *node) settle() (inUse bool, err error) {
-	inUse, err = n.locked(0)
-	if err != nil || inUse || !n.used {
-		return inUse, err
+func (n *node) inUse() (bool, error) { return n.locked(exclusiveByte, turnByte) }
+
+// describe makes a new description of the file and locks one byte through it; EAGAIN if another has that.
+func (n *node) describe(byteAt int64, extra int) (int, error) {
+	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", n.mem.Fd()), unix.O_RDWR|unix.O_CLOEXEC|extra, 0)
+	if err != nil {
+		return -1, err
 	}
-	n.used = false
-	if n.port != nil {
-		return false, n.port.reset()
+	lock := unix.Flock_t{Type: unix.F_WRLCK, Start: byteAt, Len: 1}
+	if err := unix.FcntlFlock(uintptr(fd), unix.F_OFD_SETLK, &lock); err != nil {
+		unix.Close(fd)
+		return -1, err
 	}
-	return false, nil
+	return fd, nil
 }
 
 // open is the driver's open: the descriptor for the caller, or the errno.
@@ -215,32 +238,32 @@ func (n *node) open(excl bool, extra int) (int, error) {
 	if n.withdrawn() {
 		return -1, unix.ENXIO // as for a node whose driver let go of it
 	}
-	inUse, err := n.settle()
+	inUse, err := n.inUse()
 	if err != nil {
 		return -1, err
 	}
-	exclusive, err := n.locked(1)
+	exclusive, err := n.locked(exclusiveByte, 1)
 	if err != nil {
 		return -1, err
 	}
 	if exclusive || excl && inUse {
 		return -1, unix.EBUSY
 	}
-	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", n.mem.Fd()), unix.O_RDWR|unix.O_CLOEXEC|extra, 0)
-	if err != nil {
-		return -1, err
+	if !inUse && n.port != nil {
+		if err := n.port.reset(); err != nil {
+			return -1, err
+		}
 	}
-	lock := unix.Flock_t{Type: unix.F_WRLCK, Len: 1}
-	if !excl {
-		lock.Start = n.nextByte
+	if excl {
+		return n.describe(exclusiveByte, extra)
+	}
+	for {
 		n.nextByte++
+		fd, err := n.describe(n.nextByte, extra)
+		if !errors.Is(err, unix.EAGAIN) { // else another emulator has that byte
+			return fd, err
+		}
 	}
-	if err := unix.FcntlFlock(uintptr(fd), unix.F_OFD_SETLK, &lock); err != nil {
-		unix.Close(fd)
-		return -1, err
-	}
-	n.used = true
-	return fd, nil
 }
 
 // reads is the id that software sees now; readable is false while the port is held in reset.
@@ -258,9 +281,6 @@ func (p *port) isDead() bool { return p.dead || p.parent != nil && p.parent.dead
 
 // reset is the port reset: the AFU's registers get their initial values.
 func (p *port) reset() error {
-	if p.mem == nil { // still being made
-		return nil
-	}
 	if _, err := p.mem.WriteAt(p.registers(), 0); err != nil {
 		return fmt.Errorf("%s: registers: %w", p.name, err)
 	}
@@ -293,15 +313,18 @@ func (p *port) registers() []byte {
 	return out
 }
 
-// reload believes the tree where somebody else changed it: a test that writes another function into afu_id.
+// reload believes the tree where somebody else changed it: a test that writes another function into afu_id, another emulator.
 func (p *port) reload() error {
 	if _, readable := p.reads(); !readable || p.isDead() || p.noFile || p.withdrawn() {
 		return nil
 	}
 	text, err := readTrimmed(filepath.Join(p.dir, "afu_id"))
-	if err != nil || text == p.function {
+	switch {
+	case errors.Is(err, unix.EISDIR): // another emulator's PR
+		return nil
+	case err != nil || text == p.function:
 		return err
 	}
-	p.function = text
+	p.function, p.lost = text, false
 	return p.reset()
 }

@@ -32,8 +32,11 @@ func (c *call) program(size int) unix.Errno {
 		return unix.EFAULT
 	}
 	c.rec.Payload = sum
-	f.turn.Lock()
-	defer f.turn.Unlock()
+	turn, err := c.takeTurn(f)
+	if err != nil {
+		return unix.EINTR
+	}
+	defer turn()
 	// Under a driver a killed caller lives on until its PR is done. Here it is gone, others may have taken over meanwhile, and what it had not begun must not happen behind their backs.
 	if !c.listener.valid(c.id) {
 		c.rec.Abandoned = true
@@ -50,6 +53,29 @@ func (c *call) program(size int) unix.Errno {
 		}
 	}
 	return errno
+}
+
+// turnPoll is how often a PR looks whether another emulator's PR on the FME has ended.
+const turnPoll = 2 * time.Millisecond
+
+// takeTurn waits until no other PR runs on the FME, here or under another emulator on this tree; the function ends the turn.
+func (c *call) takeTurn(f *fme) (func(), error) {
+	f.turn.Lock()
+	for {
+		fd, err := f.describe(turnByte, 0)
+		if err == nil {
+			return func() { unix.Close(fd); f.turn.Unlock() }, nil
+		}
+		if errors.Is(err, unix.EAGAIN) {
+			select {
+			case <-time.After(turnPoll):
+				continue
+			case <-c.stopping:
+			}
+		}
+		f.turn.Unlock()
+		return nil, err
+	}
 }
 
 // hash copies the payload out of the caller and gives its SHA-256 in hex.
@@ -152,7 +178,6 @@ func (c *call) change(alter func() error) {
 	if err := alter(); err != nil {
 		c.log("%s: %v", c.n.name, err)
 	}
-	c.board.count()
 }
 
 // hangPoll is how often a hanging PR looks whether it may go on.

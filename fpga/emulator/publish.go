@@ -71,9 +71,14 @@ func (f *fme) manager(state string, status uint64) error {
 	return nil
 }
 
+// beside is a name for what is to take the place of path; emulators on one tree have different ones.
+func beside(path string) string {
+	return filepath.Join(filepath.Dir(path), fmt.Sprintf(".%s.emulator-%d", filepath.Base(path), os.Getpid()))
+}
+
 // replaceFile puts a new file in the place of what is there, in one step.
 func replaceFile(path, text string) error {
-	tmp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".emulator")
+	tmp := beside(path)
 	if err := os.WriteFile(tmp, []byte(text), 0o644); err != nil {
 		return err
 	}
@@ -90,7 +95,7 @@ func makeUnreadable(path string) error {
 	if st, err := os.Lstat(path); err == nil && st.IsDir() {
 		return nil
 	}
-	tmp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".emulator")
+	tmp := beside(path)
 	if err := os.Mkdir(tmp, 0o755); err != nil {
 		return err
 	}

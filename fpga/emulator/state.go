@@ -35,7 +35,6 @@ func (b *board) applyFaults(faults *faultFile) error {
 			errs = append(errs, p.publish())
 		}
 	}
-	b.count()
 	return errors.Join(errs...)
 }
 
@@ -44,11 +43,15 @@ func (b *board) settleAll() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, p := range b.ports {
-		p.released, p.stuck = false, false
+		p.released = false
 	}
 	err := b.applyFaults(&faultFile{})
 	for _, p := range b.ports {
-		err = errors.Join(err, p.publish(), p.mem.Close())
+		if p.stuck {
+			p.stuck = false
+			err = errors.Join(err, p.publish())
+		}
+		err = errors.Join(err, p.mem.Close())
 	}
 	for _, f := range b.fmes {
 		err = errors.Join(err, f.mem.Close())
@@ -106,25 +109,15 @@ func (b *board) place(p *port) error {
 	return nil
 }
 
-// count keeps the number of ports whose afu_id cannot be read, which the path of every openat2 looks at.
-func (b *board) count() {
-	n := int32(0)
-	for _, p := range b.ports {
-		if _, readable := p.reads(); !readable {
-			n++
-		}
+// recover gives a port back its afu_id after an emulator was killed in the middle of a PR: what it holds now nobody knows.
+func (p *port) recover() error {
+	if !p.lost {
+		return nil
 	}
-	b.unreadable.Store(n)
-}
-
-// unreadablePort tells whether dir is the sysfs directory of a port that is held in reset.
-func (b *board) unreadablePort(dir fileID) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, p := range b.ports {
-		if _, readable := p.reads(); !readable && p.dirID == dir {
-			return true
-		}
+	running, err := p.parent.locked(turnByte, 1)
+	if err != nil || running {
+		return err
 	}
-	return false
+	p.lost = false
+	return p.publish()
 }

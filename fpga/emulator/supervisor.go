@@ -4,7 +4,6 @@ import (
 	"errors"
 	"path"
 	"strconv"
-	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -22,17 +21,24 @@ type supervisor struct {
 	calls    sync.WaitGroup
 }
 
-// serve receives calls until stop is readable or nobody is left, each answered by a goroutine of its own: a PR that
-// takes its time holds up nobody else.
+// serve answers calls until stop is readable or nobody is left.
 func (s *supervisor) serve(stop int) error {
 	s.listener.wakeUpHere()
-	for {
-		n, ok, err := s.listener.receive(stop)
-		if err != nil || !ok {
-			return err
-		}
-		s.calls.Go(func() { s.handle(n) })
+	ended := make(chan error, 1)
+	s.calls.Go(func() { s.next(stop, ended) })
+	return <-ended
+}
+
+// next receives one call and answers it itself, while a goroutine of its own receives the one after: nobody waits for
+// the start of a goroutine, and a PR that takes its time holds up nobody else.
+func (s *supervisor) next(stop int, ended chan<- error) {
+	n, ok, err := s.listener.receive(stop)
+	if err != nil || !ok {
+		ended <- err
+		return
 	}
+	s.calls.Go(func() { s.next(stop, ended) })
+	s.handle(n)
 }
 
 func (s *supervisor) handle(n *notification) {
@@ -181,31 +187,27 @@ func (s *supervisor) handleOpenat2(n *notification, c caller) {
 		s.handleOpen(n.id, c, a)
 		return
 	}
-	if s.board.unreadable.Load() > 0 && s.readsBusyID(c, a) {
+	if readsBusyID(c, a) {
 		s.listener.answer(n.id, 0, unix.EBUSY)
 		return
 	}
 	s.listener.pass(n.id)
 }
 
-// readsBusyID tells whether a caller opens the afu_id of a port that is held in reset. The driver would answer the read
-// with EBUSY; this is the place where we can.
-func (s *supervisor) readsBusyID(c caller, a openArgs) bool {
+// readsBusyID tells whether a caller opens the afu_id of a port that is held in reset, which is a directory then
+// (makeUnreadable). The driver would answer the read with EBUSY; the open is where we can.
+func readsBusyID(c caller, a openArgs) bool {
 	name, err := c.readPath(a.path)
 	if err != nil || path.Base(name) != "afu_id" {
 		return false
 	}
-	dir := "."
-	if i := strings.LastIndexByte(name, '/'); i >= 0 {
-		dir = name[:i+1]
-	}
-	fd, err := c.resolve(a.dir, dir, unix.O_DIRECTORY, a.resolve)
+	fd, err := c.resolve(a.dir, name, 0, a.resolve)
 	if err != nil {
 		return false
 	}
 	defer unix.Close(fd)
 	var st unix.Stat_t
-	return unix.Fstat(fd, &st) == nil && s.board.unreadablePort(fileID{st.Dev, st.Ino})
+	return unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR
 }
 
 func (s *supervisor) handleIoctl(n *notification, c caller) {

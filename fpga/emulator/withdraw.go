@@ -27,6 +27,9 @@ var linkDirs = []string{"sys/class/*", "sys/dev/char", "sys/bus/*/devices", "sys
 // dev, and the nodes of the devices named.
 func (b *board) withdraw(dirs []string, names []string) (*withdrawal, error) {
 	w := &withdrawal{}
+	if _, err := os.Lstat(dirs[0]); errors.Is(err, os.ErrNotExist) {
+		return w, nil // another emulator on this tree was first; it will bring it back
+	}
 	for _, pattern := range linkDirs {
 		places, err := filepath.Glob(filepath.Join(b.root, pattern))
 		if err != nil {

@@ -154,8 +154,10 @@ func (j *job) program() error {
 	record.State, record.Time = Loaded, time.Now()
 	if err != nil {
 		record.State = Failed
+		_ = writeRecord(j.p.RunDir, j.fme, j.port.ID, record) // the mark of the beginning says nearly the same
+		return err
 	}
-	return errors.Join(err, writeRecord(j.p.RunDir, j.fme, j.port.ID, record))
+	return writeRecord(j.p.RunDir, j.fme, j.port.ID, record)
 }
 
 // readBack checks that what the card holds now is what was verified before.

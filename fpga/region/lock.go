@@ -42,7 +42,7 @@ func poll(ctx context.Context, try func() (done bool, err error)) error {
 // killed, and a thread of the same process has to wait for another's like anybody else.
 func lock(ctx context.Context, runDir string, fme *fpga.FME) (*os.File, error) {
 	name := filepath.Join(runDir, "lock-"+fme.PCI.Address)
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(name, os.O_RDONLY|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock of %s: %w", fme.Name, err)
 	}

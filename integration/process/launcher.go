@@ -39,6 +39,9 @@ type LauncherOptions struct {
 	// and unseen outside. Container runtimes need shared mounts; the host need not
 	// have them. Root only.
 	PrivateMounts bool
+	// Binds are folders that are mounted over others, from and to, in the private
+	// mount namespace. Both must exist.
+	Binds [][2]string
 	// Env is the environment of the prefix and the shell.
 	Env []string
 	// Log is the file for what the prefix and the shell print.
@@ -75,11 +78,7 @@ func NewLauncher(ctx context.Context, o LauncherOptions) (*Launcher, error) {
 	}
 	l := &Launcher{shell: shell, in: in, replies: make(chan reply, 1), exited: make(chan struct{}), log: o.Log}
 	go l.read(out)
-	first := "echo ready"
-	if o.PrivateMounts {
-		first = "mount --make-rshared / && " + first
-	}
-	line, err := l.ask(ctx, first)
+	line, err := l.ask(ctx, o.setup()+"echo ready || echo failed")
 	if err == nil && line != "ready" {
 		err = fmt.Errorf("the shell answered %q", line)
 	}
@@ -88,6 +87,18 @@ func NewLauncher(ctx context.Context, o LauncherOptions) (*Launcher, error) {
 		return nil, errors.Join(fmt.Errorf("launcher: %s: %w\n%s", strings.Join(args, " "), err, tail), l.Close(ctx))
 	}
 	return l, nil
+}
+
+// setup is the shell's part of the environment: commands that must succeed.
+func (o LauncherOptions) setup() string {
+	if !o.PrivateMounts {
+		return ""
+	}
+	s := "mount --make-rshared / && "
+	for _, b := range o.Binds {
+		s += fmt.Sprintf("mount --bind %s %s && ", quote(b[0]), quote(b[1]))
+	}
+	return s
 }
 
 // Pid is the process id of the prefix, or of the shell if there is none.

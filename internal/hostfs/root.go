@@ -66,18 +66,22 @@ func (r *Root) HostPath(path string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", path, err)
 	}
-	for _, candidate := range []string{abs, realParent(abs)} {
-		if r.dir == "" {
-			return candidate, nil
-		}
-		if candidate == r.dir {
-			return "/", nil
-		}
-		if rest, ok := strings.CutPrefix(candidate, r.dir+"/"); ok {
-			return "/" + rest, nil
-		}
+	if host, ok := r.below(abs); ok {
+		return host, nil
+	}
+	if host, ok := r.below(realParent(abs)); ok {
+		return host, nil
 	}
 	return "", fmt.Errorf("%s is outside the host root %s", path, r.Dir())
+}
+
+// below takes the root's prefix off an absolute path.
+func (r *Root) below(path string) (string, bool) {
+	if path == r.dir {
+		return "/", true
+	}
+	rest, ok := strings.CutPrefix(path, r.dir+"/") // the dir of "/" is ""
+	return "/" + rest, ok
 }
 
 // realParent resolves the links of the longest part of path that exists.

@@ -12,16 +12,22 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Name is the journal's name in the run folder.
 const Name = "programs.jsonl"
 
-// maxSize in bytes; beyond it a writer begins a new file.
-const maxSize = 256 << 10
+const (
+	maxSize  = 256 << 10 // bytes; beyond it a writer begins a new file
+	maxError = 4 << 10   // bytes of an entry's error that are kept
+	maxLine  = 64 << 10  // bytes; no entry is as long
+)
 
 // Entry is one port that a hook made ready, or did not.
 type Entry struct {
@@ -37,75 +43,159 @@ type Entry struct {
 	Reason     string        `json:"reason,omitempty"` // one word for the error: "pr", "bitstream", …
 }
 
-// Append adds an entry by a single write, so that lines of several processes never mix.
+// Append adds an entry as a whole line, whoever else appends at the same time.
 func Append(runDir string, e Entry) error {
+	if len(e.Error) > maxError {
+		e.Error = e.Error[:maxError]
+	}
 	line, err := json.Marshal(e)
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
-	name := filepath.Join(runDir, Name)
-	if st, err := os.Stat(name); err == nil && st.Size() > maxSize {
-		os.Remove(name) // the reader has read it, or nobody reads
-	}
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	f, err := openLast(filepath.Join(runDir, Name))
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
+	defer f.Close()
 	if _, err := f.Write(append(line, '\n')); err != nil {
-		f.Close()
 		return fmt.Errorf("journal: %w", err)
 	}
-	return f.Close()
+	return nil
+}
+
+// openLast opens the file that is the journal now, locked until it is closed. One that has grown too large is put out
+// of the way: a reader that has it open reads it to its end.
+func openLast(name string) (*os.File, error) {
+	for {
+		f, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		current, err := lockLast(f, name)
+		if current {
+			return f, nil
+		}
+		f.Close()
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// lockLast takes the lock of a journal file; false if it is not the one to write to (any more).
+func lockLast(f *os.File, name string) (bool, error) {
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX) // held by others for the time of one write
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, unix.EINTR) {
+			return false, err
+		}
+	}
+	opened, err := f.Stat()
+	if err != nil {
+		return false, err
+	}
+	if there, err := os.Stat(name); err != nil || !os.SameFile(opened, there) {
+		return false, nil // another writer has just replaced it
+	}
+	if opened.Size() <= maxSize {
+		return true, nil
+	}
+	return false, os.Remove(name)
 }
 
 // Reader reads a journal on from where it was. It is not safe for concurrent use.
 type Reader struct {
-	runDir string
-	file   os.FileInfo
+	name   string
+	file   *os.File // kept open: when it is replaced, its last lines are read all the same
 	offset int64
 }
 
 // NewReader begins at the journal's present end: what is in it was logged by an earlier process.
 func NewReader(runDir string) *Reader {
-	r := &Reader{runDir: runDir}
-	if st, err := os.Stat(filepath.Join(runDir, Name)); err == nil {
-		r.file, r.offset = st, st.Size()
+	r := &Reader{name: filepath.Join(runDir, Name)}
+	if f, err := os.Open(r.name); err == nil {
+		r.file = f
+		r.offset, _ = f.Seek(0, io.SeekEnd) // a regular file's end can be found
 	}
 	return r
 }
 
+// Close gives the journal's file back.
+func (r *Reader) Close() error {
+	if r.file == nil {
+		return nil
+	}
+	err := r.file.Close()
+	r.file = nil
+	return err
+}
+
 // Next gives the entries since the last call. A line that cannot be read is left out: a journal is news.
 func (r *Reader) Next() ([]Entry, error) {
-	f, err := os.Open(filepath.Join(r.runDir, Name))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("journal: %w", err)
-	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("journal: %w", err)
-	}
-	if r.file == nil || !os.SameFile(r.file, st) || st.Size() < r.offset {
-		r.offset = 0
-	}
-	r.file = st
-	if _, err := f.Seek(r.offset, io.SeekStart); err != nil {
-		return nil, fmt.Errorf("journal: %w", err)
-	}
 	var entries []Entry
-	lines := bufio.NewReader(io.LimitReader(f, 2*maxSize))
+	f, err := os.Open(r.name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("journal: %w", err)
+	}
+	if r.file != nil {
+		entries = r.rest(entries)
+	}
+	if err != nil || r.same(f) {
+		f.Close() // nil if there is none
+		return entries, nil
+	}
+	r.Close()
+	r.file, r.offset = f, 0
+	return r.rest(entries), nil
+}
+
+func (r *Reader) same(f *os.File) bool {
+	if r.file == nil {
+		return false
+	}
+	old, errOld := r.file.Stat()
+	now, errNow := f.Stat()
+	return errOld == nil && errNow == nil && os.SameFile(old, now)
+}
+
+// rest reads the whole lines behind the offset. A line that is still being written stays for the next time, but not
+// one that is longer than any entry.
+func (r *Reader) rest(entries []Entry) []Entry {
+	if st, err := r.file.Stat(); err == nil && st.Size() < r.offset {
+		r.offset = 0 // somebody cut it
+	}
+	lines := bufio.NewReader(io.NewSectionReader(r.file, r.offset, math.MaxInt64-r.offset))
 	for {
-		line, err := lines.ReadBytes('\n')
-		if err != nil { // the end, or a line that is still being written
-			return entries, nil
+		line, err := readLine(lines)
+		if err != nil {
+			return entries
 		}
-		r.offset += int64(len(line))
+		r.offset += line.length
 		var e Entry
-		if json.Unmarshal(line, &e) == nil {
+		if json.Unmarshal(line.text, &e) == nil {
 			entries = append(entries, e)
+		}
+	}
+}
+
+type oneLine struct {
+	text   []byte // its first maxLine bytes
+	length int64  // with the line's end
+}
+
+func readLine(r *bufio.Reader) (oneLine, error) {
+	var l oneLine
+	for {
+		part, err := r.ReadSlice('\n')
+		l.length += int64(len(part))
+		if len(l.text)+len(part) <= maxLine {
+			l.text = append(l.text, part...)
+		}
+		if err == nil || !errors.Is(err, bufio.ErrBufferFull) {
+			return l, err
 		}
 	}
 }

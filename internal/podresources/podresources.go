@@ -4,6 +4,7 @@ package podresources
 import (
 	"context"
 	"fmt"
+	"net"
 	"slices"
 	"time"
 
@@ -46,8 +47,13 @@ type Client struct{ Socket string }
 func (c Client) List(ctx context.Context) (*Listing, error) {
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
-	conn, err := grpc.NewClient("unix://"+c.Socket, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)), grpc.WithNoProxy())
+	// A dialer of our own: a target "unix:…" would be read as a URL, and the path is whatever the administrator chose.
+	dial := func(ctx context.Context, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", c.Socket)
+	}
+	conn, err := grpc.NewClient("passthrough:///kubelet", grpc.WithContextDialer(dial),
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy(),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)))
 	if err != nil {
 		return nil, fmt.Errorf("kubelet's podresources %s: %w", c.Socket, err)
 	}

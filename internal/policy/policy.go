@@ -88,11 +88,24 @@ func Read(path string, maxAge time.Duration, now time.Time) (*Policy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s", err, path)
 	}
-	if age := now.Sub(p.Synced); maxAge > 0 && age > maxAge {
-		return nil, fmt.Errorf("%w: %s was last in step with the API server %s ago, %s are allowed", ErrOld, path,
-			age.Round(time.Second), maxAge)
+	if err := p.checkAge(maxAge, now); err != nil {
+		return nil, fmt.Errorf("%w: %s", err, path)
 	}
 	return p, nil
+}
+
+// checkAge refuses a file from the future too: the clock was set back, so how old the file is nobody knows, and it
+// would be young for ever.
+func (p *Policy) checkAge(maxAge time.Duration, now time.Time) error {
+	switch age := now.Sub(p.Synced); {
+	case maxAge <= 0:
+		return nil
+	case age > maxAge:
+		return fmt.Errorf("%w (last in step with the API server %s ago, %s are allowed)", ErrOld, age.Round(time.Second), maxAge)
+	case age < -maxAge:
+		return fmt.Errorf("%w: its time lies %s in the future; the clock was set back", ErrOld, (-age).Round(time.Second))
+	}
+	return nil
 }
 
 // Parse reads a policy file's content. The format number is read first and alone: a newer file may look different.

@@ -12,9 +12,10 @@ package record
 
 import (
 	"fmt"
-	"regexp"
 	"sort"
 	"strings"
+
+	"github.com/inlay-project/inlay/fpga"
 )
 
 // Prefix begins the annotation key of every record; the resource type follows it.
@@ -69,10 +70,11 @@ func Keys(annotations map[string]string) []string {
 	return keys
 }
 
-var (
-	deviceID   = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,62}$`)
-	pciAddress = regexp.MustCompile(`^[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$`)
-)
+// isDeviceID tells whether the kubelet would take s as a device's name and our families would make it: lower case
+// letters, digits, dots and dashes, at most 63.
+func isDeviceID(s string) bool {
+	return s != "" && len(s) <= 63 && s[0] != '.' && s[0] != '-' && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789.-") == ""
+}
 
 // Parse reads all records among annotations, sorted by resource. Anything that Value would not have written is an
 // error, a device that is named twice too.
@@ -87,7 +89,7 @@ func Parse(annotations map[string]string) ([]Allocation, error) {
 		}
 		for part := range strings.SplitSeq(value, ",") {
 			id, address, _ := strings.Cut(part, "@")
-			if !deviceID.MatchString(id) || !pciAddress.MatchString(address) {
+			if !isDeviceID(id) || !fpga.IsPCIAddress(address) {
 				return nil, fmt.Errorf("allocation record %.120s: %.80q is not <device>@<PCI address>", key, part)
 			}
 			if other, twice := seen[id]; twice {

@@ -20,15 +20,6 @@ func (b *backoff) next() time.Duration {
 	return d
 }
 
-// pending is the wait due before the first attempt of a new connection: none after a connection that stood, else as if
-// that connection had been one more failed attempt.
-func (b *backoff) pending() time.Duration {
-	if b.step == 0 {
-		return 0
-	}
-	return b.next()
-}
-
 func (b *backoff) reset() { b.step = 0 }
 
 // pause waits for d, or less if ctx ends or wake fires; true in the latter case.

@@ -184,34 +184,35 @@ func (e *Engine) runInherited(ctx context.Context) error {
 // runExternal connects, serves, and connects again.
 func (e *Engine) runExternal(ctx context.Context) error {
 	back := backoff{min: e.timing.minDelay, max: e.timing.maxDelay}
-	for again := false; ctx.Err() == nil; again = true {
-		s, err := e.connect(ctx, &back)
+	var wait time.Duration
+	for ctx.Err() == nil {
+		s, err := e.connect(ctx, wait, &back)
 		switch {
 		case errors.Is(err, ErrStuck):
 			return err
 		case err != nil:
 			return nil // ctx has ended
 		}
-		if again {
-			e.observer.ObserveReconnect()
-		}
 		began := time.Now()
 		s.serve(ctx)
-		// A runtime that takes us and drops us at once must not be met with a busy loop.
+		// At once after a connection that stood; but a runtime that takes us and drops us is not met with a busy loop.
 		if time.Since(began) >= e.timing.proven {
 			back.reset()
+			wait = 0
+		} else {
+			wait = back.next()
 		}
 	}
 	return nil
 }
 
-// connect makes attempts until one succeeds or ctx ends. The socket's folder is watched meanwhile, from before the
+// connect makes attempts, the first one after wait, until one succeeds or ctx ends. The socket's folder is watched meanwhile, from before the
 // first attempt, so that no new socket is missed.
-func (e *Engine) connect(ctx context.Context, back *backoff) (*session, error) {
+func (e *Engine) connect(ctx context.Context, wait time.Duration, back *backoff) (*session, error) {
 	watch := watchSocket(e.opts.Socket, e.log)
 	defer watch.close()
-	if d := back.pending(); d > 0 {
-		pause(ctx, d, nil)
+	if wait > 0 {
+		pause(ctx, wait, nil)
 	}
 	said := ""
 	for ctx.Err() == nil {

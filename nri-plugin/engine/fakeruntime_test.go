@@ -25,15 +25,29 @@ type fakeRuntime struct {
 type fakePeer struct {
 	api.PluginService               // calls to the plugin
 	registered        chan struct{} // RegisterPlugin was answered
+	gone              chan struct{} // closed by us
+	once              sync.Once
 	mux               multiplex.Mux
 	client            *ttrpc.Client
 	server            *ttrpc.Server
+	listener          net.Listener
 }
 
 func (p *fakePeer) close() {
+	p.once.Do(func() { close(p.gone) })
 	p.mux.Close()
 	p.client.Close()
 	p.server.Close()
+}
+
+// awaitRegistration is false if the peer was closed instead.
+func (p *fakePeer) awaitRegistration() bool {
+	select {
+	case <-p.registered:
+		return true
+	case <-p.gone:
+		return false
+	}
 }
 
 func (p *fakePeer) RegisterPlugin(context.Context, *api.RegisterPluginRequest) (*api.Empty, error) {
@@ -72,7 +86,7 @@ func startFakeRuntime(t testing.TB, socket string, serve func(n int, p *fakePeer
 			f.peers = append(f.peers, p)
 			f.mu.Unlock()
 			f.wg.Add(2)
-			go func() { defer f.wg.Done(); f.register(p) }()
+			go func() { defer f.wg.Done(); p.answer() }()
 			go func() { defer f.wg.Done(); serve(n, p) }()
 		}
 	}()
@@ -90,7 +104,9 @@ func startFakeRuntime(t testing.TB, socket string, serve func(n int, p *fakePeer
 }
 
 func newFakePeer(conn net.Conn) (*fakePeer, error) {
-	mux := multiplex.Multiplex(conn)
+	// Frames for a service that is not there yet would be dropped.
+	mux := multiplex.Multiplex(conn, multiplex.WithBlockedRead())
+	defer mux.Unblock()
 	pc, err := mux.Open(multiplex.PluginServiceConn)
 	if err != nil {
 		return nil, err
@@ -99,18 +115,19 @@ func newFakePeer(conn net.Conn) (*fakePeer, error) {
 	if err != nil {
 		return nil, err
 	}
+	listener, err := mux.Listen(multiplex.RuntimeServiceConn)
+	if err != nil {
+		return nil, err
+	}
 	client := ttrpc.NewClient(pc)
 	return &fakePeer{
-		PluginService: api.NewPluginClient(client), registered: make(chan struct{}),
-		mux: mux, client: client, server: server,
+		PluginService: api.NewPluginClient(client), registered: make(chan struct{}), gone: make(chan struct{}),
+		mux: mux, client: client, server: server, listener: listener,
 	}, nil
 }
 
-func (f *fakeRuntime) register(p *fakePeer) {
-	l, err := p.mux.Listen(multiplex.RuntimeServiceConn)
-	if err != nil {
-		return
-	}
+// answer serves the plugin's calls until the peer is closed.
+func (p *fakePeer) answer() {
 	api.RegisterRuntimeService(p.server, p)
-	_ = p.server.Serve(context.Background(), l)
+	_ = p.server.Serve(context.Background(), p.listener)
 }

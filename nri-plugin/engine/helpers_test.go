@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/containerd/nri/pkg/api"
+	"github.com/google/go-cmp/cmp"
+	rspec "github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/sirupsen/logrus"
 	"go.uber.org/goleak"
 
@@ -23,7 +25,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(api.PluginSocketEnvVar) != "" {
 		os.Exit(beThePlugin())
 	}
-	logrus.SetLevel(logrus.PanicLevel) // the adaptation's own chatter
+	if os.Getenv("NRI_CHATTER") == "" {
+		logrus.SetLevel(logrus.PanicLevel)
+	} // the adaptation's own chatter
 	goleak.VerifyTestMain(m)
 }
 
@@ -153,6 +157,30 @@ func waitPlugins(t testing.TB, r *enginetest.Runtime, n int) {
 	defer cancel()
 	if err := r.WaitPlugins(ctx, n); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// expectUntouched creates a container whose OCI spec must be the same with and without us.
+func expectUntouched(t testing.TB, r *enginetest.Runtime, ctr *api.Container) {
+	t.Helper()
+	a, err := r.CreateContainer(t.Context(), testPod(), ctr)
+	if err != nil {
+		t.Errorf("container %s refused: %v", ctr.GetName(), err)
+		return
+	}
+	spec := func() *rspec.Spec {
+		return &rspec.Spec{
+			Process:     &rspec.Process{Args: []string{"true"}, Env: []string{"PATH=/bin"}},
+			Annotations: ctr.GetAnnotations(),
+			Linux:       &rspec.Linux{Resources: &rspec.LinuxResources{}},
+		}
+	}
+	got := spec()
+	if err := enginetest.ApplyAdjustment(got, a, nil); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff(spec(), got); diff != "" {
+		t.Errorf("container %s was changed (-without +with)\n%s", ctr.GetName(), diff)
 	}
 }
 

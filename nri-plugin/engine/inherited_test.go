@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -73,17 +74,13 @@ func TestStartedByTheRuntime(t *testing.T) {
 	if err != nil || !isGranted(got) || got.GetAnnotations()["config"] != "mode: region" {
 		t.Errorf("%v, %v", got, err)
 	}
-	if got, err := r.CreateContainer(t.Context(), testPod(), plain("app")); err != nil || got != nil {
-		t.Errorf("plain: %v, %v", got, err)
-	}
+	expectUntouched(t, r, plain("app"))
 }
 
 func TestStartedByTheRuntimeWithAConfigurationThatIsRefused(t *testing.T) {
 	r := startRuntime(t, socketPath(t), installPlugin(t, "invalid"))
 	waitPlugins(t, r, 0)
-	if got, err := r.CreateContainer(t.Context(), testPod(), ours("app")); err != nil || got.GetEnv() != nil {
-		t.Errorf("%v, %v", got, err)
-	}
+	expectUntouched(t, r, ours("app")) // NRI is like that
 }
 
 // startInherited runs an engine on one end of a socket pair.
@@ -116,8 +113,8 @@ func TestInheritedConnectionIsServedOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fakeRuntime{}
-	f.wg.Go(func() { f.register(p) })
+	var wg sync.WaitGroup
+	wg.Go(p.answer)
 	<-p.registered
 	req := &api.ConfigureRequest{RuntimeName: "containerd", RuntimeVersion: "2.4.2", NRIVersion: "v0.12.3", RequestTimeout: 2000}
 	if _, err := p.Configure(t.Context(), req); err != nil {
@@ -132,7 +129,7 @@ func TestInheritedConnectionIsServedOnce(t *testing.T) {
 	}
 	e.awaitSynchronized(t)
 	p.close()
-	f.wg.Wait()
+	wg.Wait()
 	// Run ends by itself: stop only fetches its result.
 	e.awaitStatus(t, "disconnected", func(s nristatus.Status) bool { return !s.Connected })
 	if err := e.stop(); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,15 +22,12 @@ func (r reconciler) Synchronize(ctx context.Context, pods []*api.PodSandbox, con
 
 // A node with so many containers that the runtime sends them in several messages.
 func TestReconcilerGetsTheRuntimesStateInWhole(t *testing.T) {
-	opts := enginetest.Options{Pods: []*api.PodSandbox{testPod()}}
-	big := make([]byte, 64<<10)
-	for i := range big {
-		big[i] = 'x'
-	}
-	for n := range 200 {
+	var opts enginetest.Options
+	for n := range 100 {
 		ctr := plain(fmt.Sprint("c", n))
-		ctr.Annotations = map[string]string{"big": string(big)}
+		ctr.Annotations = map[string]string{"big": strings.Repeat("x", 128<<10)}
 		opts.Containers = append(opts.Containers, ctr)
+		opts.Pods = append(opts.Pods, testPod())
 	}
 	got := make(chan [2]int, 1)
 	connected(t, adjuster{}, opts, func(o *Options, _ *timing) {
@@ -37,8 +35,8 @@ func TestReconcilerGetsTheRuntimesStateInWhole(t *testing.T) {
 			got <- [2]int{len(pods), len(containers)}
 		})
 	})
-	if n := <-got; n != [2]int{1, 200} {
-		t.Errorf("%d pods and %d containers, want 1 and 200", n[0], n[1])
+	if n := <-got; n != [2]int{100, 100} {
+		t.Errorf("%d pods and %d containers, want 100 of each", n[0], n[1])
 	}
 }
 

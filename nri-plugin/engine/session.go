@@ -102,6 +102,9 @@ func (s *session) announce() {
 		return
 	}
 	s.announced = true
+	if s.engine.status.everConnected() {
+		s.engine.observer.ObserveReconnect()
+	}
 	s.engine.status.connected(s.runtime, s.synchronized)
 	s.engine.log.WithFields(s.fields()).Info("connected to the container runtime")
 }

@@ -26,6 +26,12 @@ func (k *statusKeeper) get() nristatus.Status {
 	return k.now
 }
 
+func (k *statusKeeper) everConnected() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.ever
+}
+
 func (k *statusKeeper) change(f func(*nristatus.Status)) {
 	k.order.Lock()
 	defer k.order.Unlock()

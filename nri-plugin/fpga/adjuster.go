@@ -60,6 +60,14 @@ type request struct {
 	mode        string
 }
 
+// containerName falls back to the id: CRI-O before 1.37 sends no name for clients other than the kubelet.
+func (r *request) containerName() string {
+	if name := r.ctr.GetName(); name != "" {
+		return name
+	}
+	return r.ctr.GetId()
+}
+
 // Adjust implements engine.Adjuster.
 func (a *Adjuster) Adjust(ctx context.Context, pod *api.PodSandbox, ctr *api.Container) (*api.ContainerAdjustment, error) {
 	began := time.Now()
@@ -155,30 +163,46 @@ func (a *Adjuster) askPolicy(_ context.Context, r *request) error {
 	ns := r.pod.GetNamespace()
 	if r.mode == modeRegion {
 		for _, w := range r.wishes {
-			if !p.AllowsFunction(ns, policy.ModeRegion, w.Interface, w.Function) {
-				return fmt.Errorf("namespace %s has no AcceleratorFunction of mode region for interface %s, function %s", ns,
-					w.Interface, w.Function)
+			if err := allows(p, ns, policy.ModeRegion, w); err != nil {
+				return err
 			}
 		}
 		return nil
 	}
 	for _, d := range r.devices {
 		i := d.fme.Interface
-		if r.mode == modeAF && !p.AllowsFunction(ns, policy.ModeAF, i, d.af) {
-			return fmt.Errorf("namespace %s has no AcceleratorFunction of mode af for interface %s, function %s", ns, i, d.af)
-		}
-		if r.mode == modeRegiondevel && !p.AllowsRegion(ns, i) {
-			return fmt.Errorf("namespace %s has no FpgaRegion for interface %s", ns, i)
+		if r.mode == modeRegiondevel {
+			if !p.AllowsRegion(ns, i) {
+				return fmt.Errorf("namespace %s has no FpgaRegion for interface %s", ns, i)
+			}
+		} else if err := allows(p, ns, policy.ModeAF, region.Wish{Interface: i, Function: d.af}); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// allows asks for a mapping with exactly these ids; one of the other mode is named, because it is easily taken for one.
+func allows(p *policy.Policy, ns string, mode policy.Mode, w region.Wish) error {
+	if p.AllowsFunction(ns, mode, w.Interface, w.Function) {
+		return nil
+	}
+	other, hint := policy.ModeAF, ""
+	if mode == policy.ModeAF {
+		other = policy.ModeRegion
+	}
+	if p.AllowsFunction(ns, other, w.Interface, w.Function) {
+		hint = fmt.Sprintf("; it has one of mode %s", other)
+	}
+	return fmt.Errorf("namespace %s has no AcceleratorFunction of mode %s for interface %s, function %s%s", ns, mode, w.Interface,
+		w.Function, hint)
 }
 
 func (a *Adjuster) checkHook(_ context.Context, _ *request) error { return a.c.Hook.check(a.c.Root) }
 
 func (a *Adjuster) log(r *request, g grant, took time.Duration) {
 	l := a.c.Log.WithFields(logrus.Fields{
-		"namespace": r.pod.GetNamespace(), "pod": r.pod.GetName(), "container": r.ctr.GetName(), "mode": r.mode,
+		"namespace": r.pod.GetNamespace(), "pod": r.pod.GetName(), "container": r.containerName(), "mode": r.mode,
 		"duration": took.Round(time.Microsecond).String(),
 	})
 	for _, p := range g.pairs {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	"github.com/inlay-project/inlay/fpga"
 	"github.com/inlay-project/inlay/fpga/card"
@@ -39,18 +41,12 @@ func (a *Adjuster) findDevices(_ context.Context, r *request) error {
 			return fmt.Errorf("allocation record: %w", err)
 		}
 		for _, d := range allocation.Devices {
-			fme, err := card.FindFME(a.c.Root, d.ID)
-			if errors.Is(err, fpga.ErrNoDevice) {
-				return fmt.Errorf("allocated device %s is not there now: %w", d.ID, err)
-			}
-			if err != nil {
-				return fmt.Errorf("allocated device: %w", err)
-			}
-			if err := region.CheckIdentity(fme, d.Address, iface); err != nil {
-				return fmt.Errorf("allocated device %s is not what it was: %w; delete the pod", d.ID, err)
-			}
 			if isPort := card.IsPort(d.ID); isPort != (afu != "") {
 				return fmt.Errorf("allocation record: %s is no device of %s", d.ID, allocation.Resource)
+			}
+			fme, err := a.find(d, iface)
+			if err != nil {
+				return fmt.Errorf("allocated device %s: %w", d.ID, err)
 			}
 			r.devices = append(r.devices, device{
 				Device: d, resource: Domain + allocation.Resource, fme: fme, af: fpga.FunctionID(afu),
@@ -58,6 +54,26 @@ func (a *Adjuster) findDevices(_ context.Context, r *request) error {
 		}
 	}
 	return nil
+}
+
+// find reads a device. That it does not answer may pass; that it is another one now will not, for the kubelet repeats
+// its answer as long as the pod lives.
+func (a *Adjuster) find(d record.Device, iface fpga.InterfaceID) (*fpga.FME, error) {
+	fme, err := card.FindFME(a.c.Root, d.ID)
+	switch {
+	case errors.Is(err, fpga.ErrNoDevice):
+		return nil, fmt.Errorf("it is not there now: %w", err)
+	case err != nil:
+		return nil, err
+	case fme.InterfaceErr != nil:
+		return nil, fmt.Errorf("interface id of %s: %w", fme.Name, fme.InterfaceErr)
+	case fme.Interface.AllOnes():
+		return nil, fmt.Errorf("interface id of %s reads as all ones: the card does not answer", fme.Name)
+	}
+	if err := region.CheckIdentity(fme, d.Address, iface); err != nil {
+		return nil, fmt.Errorf("it is another one now: %w; delete the pod, so that a device is allocated anew", err)
+	}
+	return fme, nil
 }
 
 func ids(resource string) (fpga.InterfaceID, fpga.AFUID, error) {
@@ -98,8 +114,8 @@ func heldByOthers(l *podresources.Listing, r *request, d device) error {
 			continue
 		}
 		for _, id := range h.Devices {
-			if len(h.Resource) > len(Domain) && h.Resource[:len(Domain)] == Domain && overlaps(d, id) {
-				return fmt.Errorf("device %s is held by pod %s/%s as %s", id, h.Namespace, h.Pod, h.Resource)
+			if strings.HasPrefix(h.Resource, Domain) && overlaps(d, id) {
+				return fmt.Errorf("allocated device %s: the kubelet says that pod %s/%s holds %s, as %s", d.ID, h.Namespace, h.Pod, id, h.Resource)
 			}
 		}
 	}
@@ -122,6 +138,9 @@ func overlaps(d device, id string) bool {
 func sameAsListed(l *podresources.Listing, r *request) error {
 	listed, recorded := map[string][]string{}, map[string][]string{}
 	for _, h := range l.Holdings {
+		if !strings.HasPrefix(h.Resource, Domain) {
+			continue
+		}
 		if h.Namespace == r.pod.GetNamespace() && h.Pod == r.pod.GetName() && h.Container == r.ctr.GetName() {
 			listed[h.Resource] = append(listed[h.Resource], h.Devices...)
 		}
@@ -129,10 +148,13 @@ func sameAsListed(l *podresources.Listing, r *request) error {
 	for _, d := range r.devices {
 		recorded[d.resource] = append(recorded[d.resource], d.ID)
 	}
-	for resource, want := range recorded {
-		got := slices.Clone(listed[resource])
-		slices.Sort(got)
-		slices.Sort(want)
+	for _, resource := range slices.Sorted(maps.Keys(listed)) {
+		if recorded[resource] == nil {
+			return fmt.Errorf("the kubelet lists %v of %s for this container, its allocation record has none", listed[resource], resource)
+		}
+	}
+	for _, resource := range slices.Sorted(maps.Keys(recorded)) {
+		got, want := slices.Sorted(slices.Values(listed[resource])), slices.Sorted(slices.Values(recorded[resource]))
 		if !slices.Equal(got, want) {
 			return fmt.Errorf("the kubelet lists %v of %s for this container, its allocation record %v", got, resource, want)
 		}

@@ -1,6 +1,7 @@
 package fpga
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -48,19 +49,41 @@ func (a *Adjuster) grant(r *request) (grant, error) {
 func (a *Adjuster) grantAF(r *request) (grant, error) {
 	var g grant
 	for _, d := range r.devices {
-		port, _ := d.fme.Port(d.ID)
+		port, ok := d.fme.Port(d.ID)
+		if !ok {
+			return g, fmt.Errorf("allocated device %s: %w", d.ID, fpga.ErrNoDevice)
+		}
+		if err := holds(port, d.af); err != nil {
+			return g, fmt.Errorf("allocated device %s: function %s: %w", d.ID, d.af, err)
+		}
 		g.nodes = append(g.nodes, node{port.Node, port.Dev})
 		g.pairs = append(g.pairs, pair{port.Name, d.Address, d.fme.Interface, d.af})
 	}
 	return g, nil
 }
 
+// holds says no early where a port plainly holds something else. The hook looks again, and waits out what makes the id
+// unreadable for a while: a reconfiguration.
+func holds(port *fpga.Port, want fpga.FunctionID) error {
+	switch {
+	case hostfs.Absent(port.AFUErr):
+		return fmt.Errorf("afu_id: %w", port.AFUErr)
+	case port.AFU.AllOnes():
+		return errNoAnswer
+	case port.AFUErr == nil && fpga.FunctionID(port.AFU) != want:
+		return fmt.Errorf("it holds %s now", port.AFU)
+	}
+	return nil
+}
+
+var errNoAnswer = errors.New("afu_id reads as all ones: the card does not answer")
+
 // grantRegiondevel gives all ports of each FME, the FME last, as the old system did.
 func (a *Adjuster) grantRegiondevel(r *request) (grant, error) {
 	var g grant
 	for _, d := range r.devices {
 		if len(d.fme.Ports) == 0 {
-			return g, fmt.Errorf("device %s has no port", d.ID)
+			return g, fmt.Errorf("allocated device %s: it has no port", d.ID)
 		}
 		for _, port := range d.fme.Ports {
 			g.nodes = append(g.nodes, node{port.Node, port.Dev})
@@ -77,9 +100,13 @@ func (a *Adjuster) grantRegion(r *request) (grant, error) {
 	fmes := map[string]device{}
 	var slots []region.Slot
 	for _, d := range r.devices {
+		ports, err := usable(d.fme)
+		if err != nil {
+			return grant{}, fmt.Errorf("allocated device %s: %w", d.ID, err)
+		}
 		fmes[d.ID] = d
 		slots = append(slots, region.Slot{
-			Device: d.ID, Interface: d.fme.Interface, Ports: known.Candidates(d.fme, d.fme.Ports, r.wishes),
+			Device: d.ID, Interface: d.fme.Interface, Ports: known.Candidates(d.fme, ports, r.wishes),
 		})
 	}
 	choices, err := region.Pair(r.wishes, slots)
@@ -97,6 +124,27 @@ func (a *Adjuster) grantRegion(r *request) (grant, error) {
 		g.pairs = append(g.pairs, pair{port.Name, d.Address, c.Interface, c.Function})
 	}
 	return g, nil
+}
+
+// usable leaves out ports whose reconfiguration could not be verified: those without an afu_id, and those that do not
+// answer. An id that cannot be read now may be only busy, which the hook waits out.
+func usable(fme *fpga.FME) ([]fpga.Port, error) {
+	var ports []fpga.Port
+	err := errors.New("it has no port")
+	for _, port := range fme.Ports {
+		switch {
+		case hostfs.Absent(port.AFUErr):
+			err = fmt.Errorf("port %s: afu_id: %w", port.Name, port.AFUErr)
+		case port.AFU.AllOnes():
+			err = fmt.Errorf("port %s: %w", port.Name, errNoAnswer)
+		default:
+			ports = append(ports, port)
+		}
+	}
+	if len(ports) > 0 {
+		return ports, nil
+	}
+	return nil, err
 }
 
 // checkBitstream looks at a file's head: what is wrong with it may be mended before the kubelet tries again.
@@ -128,7 +176,7 @@ func (a *Adjuster) adjustment(r *request, g grant) (*api.ContainerAdjustment, er
 		}
 		adjust.AddDevice(d)
 	}
-	container := r.pod.GetNamespace() + "/" + r.pod.GetName() + "/" + r.ctr.GetName()
+	container := r.pod.GetNamespace() + "/" + r.pod.GetName() + "/" + r.containerName()
 	adjust.AddHooks(&api.Hooks{CreateRuntime: []*api.Hook{a.c.Hook.program(r.mode, container, g.pairs)}})
 	return adjust, nil
 }

@@ -1,7 +1,9 @@
 package fpga
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"strconv"
@@ -32,8 +34,11 @@ func (h Hook) check(root *hostfs.Root) error {
 		open = func() (*os.File, error) { return os.OpenFile(h.Path, unix.O_PATH, 0) }
 	}
 	f, err := open()
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("hook is missing on this node: %w", err)
+	}
+	if err != nil {
+		return fmt.Errorf("hook: %w", err)
 	}
 	defer f.Close()
 	st, err := f.Stat()

@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -74,11 +76,14 @@ func (s State) Config() (Config, error) {
 		return c, fmt.Errorf("bundle %s is not a folder", s.Bundle)
 	}
 	name := filepath.Join(s.Bundle, "config.json")
-	f, err := os.Open(name)
+	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0) // a FIFO must not hold us up
 	if err != nil {
 		return c, fmt.Errorf("bundle: %w", err)
 	}
 	defer f.Close()
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		return c, fmt.Errorf("bundle: %s is not a regular file", name)
+	}
 	if err := decode(f, maxConfig, &c); err != nil {
 		return c, fmt.Errorf("%s: %w", name, err)
 	}

@@ -1,0 +1,145 @@
+package plugin_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/inlay-project/inlay/deviceplugins/plugin"
+	"github.com/inlay-project/inlay/internal/uevent"
+)
+
+// slow takes the audits out of a test, so that only the event in question can have done it.
+func slow(c *plugin.Config) { c.Audit = time.Hour }
+
+func TestUeventOfASubsystemOfTheFamilyMeansAScan(t *testing.T) {
+	b := newBench(t)
+	b.rack.watch.Subsystems = []string{"fpga_region"}
+	source := newEvents()
+	b.startKubelet()
+	b.start(slow, func(c *plugin.Config) { c.Events = source })
+	b.await(regionA, "dfl-fme.0", "dfl-fme.1")
+	b.rack.set(func(r *rack) { r.inv = plugin.Inventory{regionA: devices("dfl-fme.9")} })
+	source <- uevent.Event{Action: "add", Subsystem: "net"}
+	time.Sleep(50 * time.Millisecond)
+	b.await(regionA, "dfl-fme.0", "dfl-fme.1")
+	source <- uevent.Event{Action: "add", Subsystem: "fpga_region"}
+	b.await(regionA, "dfl-fme.9")
+}
+
+func TestChangeInAWatchedFolderMeansAScan(t *testing.T) {
+	b := newBench(t)
+	dev := filepath.Join(t.TempDir(), "dev") // does not exist yet
+	b.rack.watch.Folders = []plugin.Folder{{Path: dev}}
+	b.startKubelet()
+	b.start(slow)
+	b.await(regionA, "dfl-fme.0", "dfl-fme.1")
+	b.rack.set(func(r *rack) { r.inv = plugin.Inventory{regionA: devices("dfl-fme.2")} })
+	if err := os.Mkdir(dev, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	b.await(regionA, "dfl-fme.2")
+	b.rack.set(func(r *rack) { r.inv = plugin.Inventory{regionA: devices("dfl-fme.3")} })
+	b.eventually("the new folder is watched", func() bool {
+		os.WriteFile(filepath.Join(dev, "dfl-fme.3"), nil, 0o600)
+		os.Remove(filepath.Join(dev, "dfl-fme.3"))
+		time.Sleep(20 * time.Millisecond)
+		return len(b.kubelet.Resource(regionA).Devices) == 1 && b.kubelet.Resource(regionA).IDs()[0] == "dfl-fme.3"
+	})
+}
+
+func TestValueThatChangesSilentlyMeansAScan(t *testing.T) {
+	dir := t.TempDir()
+	attr, class := filepath.Join(dir, "afu_id"), filepath.Join(dir, "fpga_region")
+	write := func(path, text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, change := range map[string]func(){
+		"content":           func() { write(attr, "f7df405cbd7acf7222f144b0b93acd18\n") },
+		"gone":              func() { os.Remove(attr) },
+		"replaced":          func() { write(attr+"~", "0"); os.Rename(attr+"~", attr) },
+		"a name in folder":  func() { write(filepath.Join(class, "region1"), "") },
+		"folder is a file":  func() { os.RemoveAll(class); write(class, "") },
+		"unreadable folder": func() { os.RemoveAll(class); os.Symlink(class, class) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			os.RemoveAll(class)
+			if err := os.Mkdir(class, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			write(attr, "d8424dc4a4a3c413f89e433683f9040b\n")
+			b := newBench(t)
+			b.rack.watch.Values = []string{attr, class}
+			b.startKubelet()
+			b.start()
+			b.await(regionA, "dfl-fme.0", "dfl-fme.1")
+			time.Sleep(250 * time.Millisecond) // two audits
+			var before int
+			b.rack.set(func(r *rack) {
+				before = r.scans
+				r.inv = plugin.Inventory{regionA: devices("dfl-fme.8")}
+			})
+			time.Sleep(250 * time.Millisecond)
+			b.rack.set(func(r *rack) {
+				if r.scans != before {
+					t.Errorf("%d scans while nothing changed", r.scans-before)
+				}
+			})
+			change()
+			b.await(regionA, "dfl-fme.8")
+		})
+	}
+}
+
+func TestFamilyWithoutDevicesCostsNothing(t *testing.T) {
+	b := newBench(t)
+	b.rack.inv = nil
+	b.startKubelet()
+	b.start(func(c *plugin.Config) { c.Audit = 20 * time.Millisecond })
+	b.eventually("it is scanned", func() bool { return b.engine.Status().Ready() })
+	var before int
+	b.rack.set(func(r *rack) { before = r.scans })
+	time.Sleep(200 * time.Millisecond) // ten audits with devices, none without
+	b.rack.set(func(r *rack) {
+		if r.scans > before {
+			t.Errorf("%d scans of a family without devices", r.scans-before)
+		}
+		r.inv = plugin.Inventory{regionA: devices("late")}
+	})
+	b.await(regionA, "late") // the rare look finds it
+}
+
+func TestBurstOfEventsIsAFewScans(t *testing.T) {
+	b := newBench(t)
+	b.startKubelet()
+	b.start(slow)
+	b.await(regionA, "dfl-fme.0", "dfl-fme.1")
+	var before int
+	b.rack.set(func(r *rack) { before = r.scans })
+	for range 2000 {
+		b.engine.Kick()
+	}
+	b.rack.set(func(r *rack) { r.inv = plugin.Inventory{regionA: devices("end")} })
+	b.engine.Kick()
+	b.await(regionA, "end")
+	b.rack.set(func(r *rack) {
+		if n := r.scans - before; n > 20 {
+			t.Errorf("%d scans for one burst", n)
+		}
+	})
+}
+
+func TestWhatWasUnreadableIsLookedAtAgainSoonAfterTheEvent(t *testing.T) {
+	b := newBench(t)
+	b.rack.inv = nil
+	b.rack.skipped = []plugin.Skipped{{Path: "/sys/x/dfl-port.0", Reason: "afu_id: device or resource busy"}}
+	b.startKubelet()
+	b.start(slow)
+	b.eventually("it is scanned", func() bool { return !b.engine.Status().Families[0].Scanned.IsZero() })
+	b.rack.set(func(r *rack) { r.skipped, r.inv = nil, plugin.Inventory{regionA: devices("ready")} })
+	b.await(regionA, "ready")
+}
