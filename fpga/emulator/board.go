@@ -69,11 +69,11 @@ func newBoard(root string, log func(string, ...any)) (*board, error) {
 	if _, err := os.Stat(filepath.Join(abs, "sys")); err != nil {
 		return nil, fmt.Errorf("host root: %w", err)
 	}
-	return b, b.refresh()
+	return b, b.refresh(true)
 }
 
-// refresh reads the tree again if a card came or went since the last time.
-func (b *board) refresh() error {
+// refresh reads the tree again if a card came or went since the last time, or if the caller knows better.
+func (b *board) refresh(force bool) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var now [2]time.Time
@@ -82,18 +82,11 @@ func (b *board) refresh() error {
 			now[i] = st.ModTime()
 		}
 	}
-	if now == b.seen {
+	if now == b.seen && !force {
 		return nil
 	}
 	b.seen = now
 	return b.scan()
-}
-
-// rescanned makes the next refresh read the tree, whatever the class directories' times are.
-func (b *board) rescanned() {
-	b.mu.Lock()
-	b.seen = [2]time.Time{}
-	b.mu.Unlock()
 }
 
 // scan finds FMEs and ports below the class directories. A device that is as it was keeps its state; one that the

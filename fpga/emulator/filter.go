@@ -12,6 +12,9 @@ const (
 	dataArgs = 16
 )
 
+// noOpen is sysOpen where there is no such call.
+const noOpen = 1<<32 - 1
+
 // What the filter looks at beside the system call numbers of filter_<arch>.go.
 const (
 	opaeMagic = 0xb5
@@ -51,8 +54,8 @@ func filterProgram() []bpf.Instruction {
 		{unix.SYS_OPENAT, readWrite(2)},
 		{unix.SYS_OPENAT2, []bpf.Instruction{bpf.RetConstant{Val: notify}}},
 	}
-	if sysOpen >= 0 {
-		list = append(list, call{uint32(sysOpen), readWrite(1)})
+	if sysOpen != noOpen {
+		list = append(list, call{sysOpen, readWrite(1)})
 	}
 	for i, c := range list {
 		skip := len(list) - i - 1 + 1 + len(checks) // comparisons behind this one, the final allow, the checks before its own

@@ -4,5 +4,5 @@ import "golang.org/x/sys/unix"
 
 const (
 	auditArch = unix.AUDIT_ARCH_AARCH64
-	sysOpen   = -1 // arm64 never had open(2)
+	sysOpen   = noOpen // arm64 never had open(2)
 )

@@ -73,7 +73,7 @@ func needNotification(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(root, "sys"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	_, err = Run(t.Context(), Config{HostRoot: root, Command: []string{self}, Env: []string{helperVariable + "=nothing"}})
+	_, err = Run(t.Context(), Config{HostRoot: root, Command: []string{self}, Env: []string{"GORACE=atexit_sleep_ms=0", helperVariable + "=nothing"}})
 	if err != nil {
 		t.Skipf("SKIPPED: seccomp user notification is not permitted here: %v", err)
 	}
@@ -112,7 +112,8 @@ func (m *machine) install(iface, afu string, size int) []byte {
 }
 
 func (m *machine) env(helper string) []string {
-	return append(os.Environ(), helperVariable+"="+helper, treeVariable+"="+m.root)
+	// The race detector would have every helper sleep a second at its end.
+	return append(os.Environ(), "GORACE=atexit_sleep_ms=0", helperVariable+"="+helper, treeVariable+"="+m.root)
 }
 
 // run runs a helper and everything in it under the emulator and expects it to find all as it should be.

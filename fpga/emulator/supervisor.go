@@ -117,19 +117,17 @@ func (s *supervisor) open(id uint64, c caller, a openArgs, name string) {
 	s.handOut(id, n, a.flags)
 }
 
-// lookUp finds the node a file is. Only a file that could be one makes us look whether the tree has changed.
+// lookUp finds the node a file is. For one that is a node, or is named like one, the tree is looked at again if it changed.
 func (s *supervisor) lookUp(st *unix.Stat_t, name string) *node {
 	kind := st.Mode & unix.S_IFMT
 	if kind != unix.S_IFCHR && kind != unix.S_IFREG {
 		return nil
 	}
-	if n := s.board.find(st); n != nil {
-		return n
-	}
-	if base := path.Base(name); !fmeName.MatchString(base) && !portName.MatchString(base) {
+	n := s.board.find(st)
+	if base := path.Base(name); n == nil && !fmeName.MatchString(base) && !portName.MatchString(base) {
 		return nil
 	}
-	if err := s.board.refresh(); err != nil {
+	if err := s.board.refresh(n == nil); err != nil {
 		s.log("%v", err)
 	}
 	return s.board.find(st)
