@@ -140,6 +140,11 @@ func TestNewestOfTwoInstancesServes(t *testing.T) {
 	// What the older one finds does not reach the kubelet any more, over a restart of the kubelet either.
 	b.rack.set(func(r *rack) { r.inv = plugin.Inventory{regionA: devices("old")} })
 	b.engine.Kick()
+	lists := b.kubelet.Resource(regionA).Lists
+	time.Sleep(100 * time.Millisecond)
+	if r := b.kubelet.Resource(regionA); r.Lists != lists || r.IDs()[0] != "new" {
+		t.Errorf("the older one still speaks: %v", r.IDs())
+	}
 	if err := b.kubelet.Restart(); err != nil {
 		t.Fatal(err)
 	}
@@ -156,26 +161,48 @@ func TestNewestOfTwoInstancesServes(t *testing.T) {
 	b.works(regionA, "old")
 }
 
+// The kubelet takes the end of the older one's stream for the end of the newest endpoint, each version in its own way.
 func TestOlderOfTwoInstancesLeavesWithoutHarm(t *testing.T) {
+	for name, opts := range map[string][]kubelettest.Option{
+		"the kubelet hangs up on the newest": nil,
+		"the kubelet marks the newest":       {kubelettest.MarksNewest()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, opts...)
+			b.startKubelet()
+			b.start()
+			b.await(regionA, "dfl-fme.0", "dfl-fme.1")
+			newer := &rack{inv: plugin.Inventory{regionA: devices("new")}}
+			engine, stop := b.run(newer)
+			defer stop()
+			b.await(regionA, "new")
+			socket := b.socket(regionA)
+			b.eventually("the older one stands by", func() bool { return b.engine.Status().Resources[0].Standby })
+			n := len(b.kubelet.Registrations())
+			b.stop()
+			if _, ok := unixsock.Stat(socket); !ok {
+				t.Error("the older one took the socket of the newer one with it")
+			}
+			b.eventually("the newer one registers again", func() bool { return len(b.kubelet.Registrations()) > n })
+			b.engine = engine
+			b.await(regionA, "new")
+			b.works(regionA, "new")
+		})
+	}
+}
+
+func TestKubeletThatHangsUpIsRegisteredWithAgain(t *testing.T) {
 	b := newBench(t)
 	b.startKubelet()
 	b.start()
-	b.await(regionA, "dfl-fme.0", "dfl-fme.1")
-	newer := &rack{inv: plugin.Inventory{regionA: devices("new")}}
-	engine, stop := b.run(newer)
-	defer stop()
-	b.await(regionA, "new")
-	socket := b.socket(regionA)
-	b.eventually("the older one stands by", func() bool { return b.engine.Status().Resources[0].Standby })
-	n := len(b.kubelet.Registrations())
-	b.stop() // the kubelet takes the end of its stream for the end of the newest endpoint
-	if _, ok := unixsock.Stat(socket); !ok {
-		t.Error("the older one took the socket of the newer one with it")
+	for range 5 {
+		b.await(regionA, "dfl-fme.0", "dfl-fme.1")
+		n := len(b.kubelet.Registrations())
+		b.kubelet.HangUpOn(regionA)
+		b.eventually("it is registered again", func() bool { return len(b.kubelet.Registrations()) > n })
 	}
-	b.eventually("the newer one registers again", func() bool { return len(b.kubelet.Registrations()) > n })
-	b.engine = engine
-	b.await(regionA, "new")
-	b.works(regionA, "new")
+	b.await(regionA, "dfl-fme.0", "dfl-fme.1")
+	b.works(regionA, "dfl-fme.1")
 }
 
 func TestSocketOfADeadProcessIsReplaced(t *testing.T) {

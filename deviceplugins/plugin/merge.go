@@ -11,7 +11,8 @@ import (
 // several devices share are given once; of two values for one environment variable or annotation the later wins.
 func Merge(devices []Device) *v1beta1.ContainerAllocateResponse {
 	out := &v1beta1.ContainerAllocateResponse{Envs: map[string]string{}, Annotations: map[string]string{}}
-	var nodes []Node
+	nodes := make([]Node, 0, len(devices)) // most devices have one node
+	out.Devices = make([]*v1beta1.DeviceSpec, 0, len(devices))
 	var mounts []Mount
 	var cdi []string
 	for _, d := range devices {

@@ -156,9 +156,9 @@ func (s *scanner) scan(ctx context.Context, why cause) (whole bool) {
 	s.mu.Lock()
 	values := s.values
 	s.mu.Unlock()
-	print := fingerprint(values, s.buf) // before the scan reads them: what changes in between is seen at the next audit
+	now := fingerprint(values, s.buf) // before the scan reads them: what changes in between is seen at the next audit
 	s.mu.Lock()
-	s.print, s.state.Scanning = print, began
+	s.print, s.state.Scanning = now, began
 	s.mu.Unlock()
 
 	inv, skipped, err := s.look(ctx)

@@ -89,8 +89,12 @@ func TestValueThatChangesSilentlyMeansAScan(t *testing.T) {
 					t.Errorf("%d scans while nothing changed", r.scans-before)
 				}
 			})
+			began := time.Now()
 			change()
 			b.await(regionA, "dfl-fme.8")
+			if took := time.Since(began); took > 3*time.Second { // the full scan of everything comes after 6 s
+				t.Errorf("the change was seen after %v", took)
+			}
 		})
 	}
 }

@@ -92,11 +92,13 @@ func (l *life) run(c *client) {
 	k := l.k
 	k.mu.Lock()
 	newest := l.clients[c.resource]
-	if newest != nil {
+	if newest != nil && k.life == l {
+		k.resources[c.resource].Stopped = true
+	}
+	if newest != c && k.opts.marks {
+		newest = nil // stays connected
+	} else {
 		delete(l.clients, c.resource)
-		if k.life == l {
-			k.resources[c.resource].Stopped = true
-		}
 	}
 	k.tell()
 	k.mu.Unlock()

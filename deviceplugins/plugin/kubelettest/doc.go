@@ -8,7 +8,7 @@
 //   - The newest registration of a resource wins.
 //   - When any stream of a resource ends, the resource's newest connection is closed, its devices count as unhealthy and
 //     its endpoint as stopped until it is registered again. That hits the wrong one when an old stream ends late: a
-//     plugin has to live with it.
+//     plugin has to live with it. (Later versions leave the newest connection open and do the rest: MarksNewest.)
 //
 // And it does on request what kubelets do in bad moments: Kill, Stop, Restart, Abandon (be replaced without hanging up),
 // refuse registrations, read streams slowly or never.

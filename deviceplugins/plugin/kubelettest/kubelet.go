@@ -80,8 +80,9 @@ func (r Resource) IDs() []string {
 }
 
 type options struct {
-	slow time.Duration
-	dead bool
+	slow  time.Duration
+	dead  bool
+	marks bool
 }
 
 // Option changes how a Kubelet behaves.
@@ -92,6 +93,10 @@ func SlowStreams(d time.Duration) Option { return func(o *options) { o.slow = d 
 
 // DeadStreams makes the kubelet open its streams and never read from them.
 func DeadStreams() Option { return func(o *options) { o.dead = true } }
+
+// MarksNewest makes the kubelet treat the end of an older stream of a resource as its later versions do: the newest
+// endpoint counts as stopped, and its stream stays open. Versions up to 1.36 hang up on the newest one.
+func MarksNewest() Option { return func(o *options) { o.marks = true } }
 
 // New makes a kubelet for a device plugin folder; it does not run yet.
 func New(folder string, opts ...Option) *Kubelet {
@@ -175,6 +180,15 @@ func (k *Kubelet) HangUp() {
 	k.mu.Unlock()
 	for _, l := range lives {
 		l.close()
+	}
+}
+
+// HangUpOn breaks the newest connection of a resource, as a kubelet does when it cannot take a message.
+func (k *Kubelet) HangUpOn(resource string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.life != nil && k.life.clients[resource] != nil {
+		k.life.clients[resource].conn.Close()
 	}
 }
 
