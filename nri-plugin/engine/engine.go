@@ -212,7 +212,7 @@ func (e *Engine) connect(ctx context.Context, wait time.Duration, back *backoff)
 	watch := watchSocket(e.opts.Socket, e.log)
 	defer watch.close()
 	if wait > 0 {
-		pause(ctx, wait, nil)
+		pause(ctx, wait, watch.appeared)
 	}
 	said := ""
 	for ctx.Err() == nil {

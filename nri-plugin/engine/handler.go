@@ -18,8 +18,8 @@ import (
 const (
 	// leastMargin is kept between our deadline and the runtime's, for the answer's way through a loaded machine.
 	leastMargin = 250 * time.Millisecond
-	// lastWords is how long a late Adjust that heeds its context has to say what it was waiting for.
-	lastWords = 50 * time.Millisecond
+	// maxLastWords is how long a late Adjust that heeds its context has to say what it was waiting for.
+	maxLastWords = 50 * time.Millisecond
 	// maxErrorText keeps an error within what a pod event shows (1024 bytes, with the runtime's own words around it).
 	maxErrorText = 800
 )
@@ -49,14 +49,8 @@ func (s slots) drain(limit time.Duration) int {
 		select {
 		case s <- struct{}{}:
 			taken++
-			continue
-		default:
-		}
-		select {
-		case s <- struct{}{}:
-			taken++
 		case <-t.C:
-			return cap(s) - taken
+			return len(s) - taken
 		}
 	}
 	return 0
@@ -110,34 +104,41 @@ func (s *session) adjust(ctx context.Context, pod *api.PodSandbox, ctr *api.Cont
 		return nil, ResultBusy, errBusy
 	}
 	wctx, cancel := context.WithDeadlineCause(ctx, own, errOwnDeadline)
+	defer cancel() // here and not in the goroutine: an answer must not look like an ended context
 	answered := make(chan answer, 1)
 	var left atomic.Bool // nobody waits for the answer any more
 	go func() {
 		defer func() { <-e.slots }()
-		defer cancel()
 		answered <- e.call(wctx, pod, ctr)
 		if left.Load() {
 			e.entry(pod, ctr).WithField("duration", time.Since(now)).Warn("the adjuster ended long after its deadline")
 		}
 	}()
 
+	var a answer
 	select {
-	case a := <-answered:
-		if a.result != ResultTimeout {
-			return a.adjustment, a.result, a.err
-		}
-		return nil, ResultTimeout, late(wctx, now, deadline, a.err)
+	case a = <-answered:
 	case <-wctx.Done():
+		a = lastWords(answered, deadline.Sub(own)/4, &left)
 	}
-	// One that heeds its context says in a moment what it was waiting for: worth having in the pod's event.
-	grace := time.NewTimer(min(lastWords, deadline.Sub(own)/4))
+	// What was answered in time holds, however late it is read.
+	if a.result == ResultTimeout {
+		return nil, ResultTimeout, late(wctx, now, deadline, a.err)
+	}
+	return a.adjustment, a.result, a.err
+}
+
+// lastWords waits a moment for an Adjust that heeds its context, for it says what it was waiting for: worth having in
+// the pod's event. After that nobody waits, and left says so.
+func lastWords(answered <-chan answer, limit time.Duration, left *atomic.Bool) answer {
+	grace := time.NewTimer(min(maxLastWords, limit))
 	defer grace.Stop()
 	select {
 	case a := <-answered:
-		return nil, ResultTimeout, late(wctx, now, deadline, a.err)
+		return a
 	case <-grace.C:
 		left.Store(true)
-		return nil, ResultTimeout, late(wctx, now, deadline, nil)
+		return answer{result: ResultTimeout}
 	}
 }
 

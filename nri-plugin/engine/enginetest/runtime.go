@@ -196,7 +196,8 @@ func (r *Runtime) Stop() {
 	os.RemoveAll(r.dir)
 }
 
-// WaitPlugins waits until the runtime has n plugins, registered and synchronized.
+// WaitPlugins waits until the runtime has n plugins, registered and synchronized. A plugin whose connection has ended
+// is counted until the next request or registration: the adaptation notices no earlier.
 func (r *Runtime) WaitPlugins(ctx context.Context, n int) error {
 	for {
 		r.mu.Lock()
