@@ -199,8 +199,7 @@ func TestRegiondevelContainerGetsTheWholeCard(t *testing.T) {
 func TestInitContainerThenAppContainerOnOneRegion(t *testing.T) {
 	i := fpgaNode(t, InlayOptions{}, "dfl:ports=1")
 	w := i.NewWorkload("staged", Regions(standardWant))
-	owner := w.Owner()
-	answer, err := i.Kubelet.Allocate(i.Node.ctx(), owner, w.Request.Resources)
+	answer, err := w.Admit()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -63,7 +63,7 @@ func (n *Node) StartInlay(o InlayOptions) *Inlay {
 	i.InstallHook()
 	i.WritePolicy(StandardPolicy())
 	var err error
-	if i.Kubelet, err = kubelet.Start(n.KubeletDir()); err != nil {
+	if i.Kubelet, err = kubelet.Start(n.HostPath("var/lib/kubelet")); err != nil {
 		n.t.Fatal(err)
 	}
 	n.cleanup("kubelet", func(context.Context) error { return i.Kubelet.Stop() })
@@ -81,9 +81,6 @@ func (n *Node) StartInlay(o InlayOptions) *Inlay {
 	return i
 }
 
-// KubeletDir is the kubelet's folder.
-func (n *Node) KubeletDir() string { return n.HostPath("var/lib/kubelet") }
-
 // common are the flags that both programs have.
 func (i *Inlay) common() []string {
 	return []string{"--host-root", i.Node.HostRoot, "--fpga-mode", i.options.Mode, "--http", "", "--log-level", "debug"}
@@ -93,7 +90,7 @@ func (i *Inlay) common() []string {
 func (i *Inlay) StartNRI() {
 	i.t.Helper()
 	args := slices.Concat(i.common(), []string{
-		"--nri-socket", i.Node.NRISocket(), "--kubelet-dir", i.Node.KubeletDir(), "--hook-host-root", i.Node.HostRoot,
+		"--nri-socket", i.Node.NRISocket(), "--hook-host-root", i.Node.HostRoot,
 		"--hook-timeout", i.options.HookTimeout.String(), "--policy", i.PolicyFile(), "--policy-max-age", i.options.PolicyMaxAge.String(),
 	}, i.options.NRIFlags)
 	i.NRI = i.Node.Launch("inlay-nri", args...)
@@ -128,9 +125,7 @@ func (i *Inlay) NRIConnected() error {
 // StartDevicePlugin starts inlay-deviceplugin, anew if it ran before.
 func (i *Inlay) StartDevicePlugin() {
 	i.t.Helper()
-	args := slices.Concat(i.common(), []string{
-		"--families", "fpga", "--kubelet-dir", i.Node.KubeletDir(), "--cdi-dir", i.Node.CDIDir(),
-	}, i.options.PluginFlags)
+	args := slices.Concat(i.common(), []string{"--families", "fpga"}, i.options.PluginFlags)
 	i.DevicePlugin = i.Node.Launch("inlay-deviceplugin", args...)
 }
 

@@ -6,7 +6,9 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -26,7 +28,8 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "the integration tests start container runtimes and need root")
 		os.Exit(1)
 	}
-	dir, err := os.MkdirTemp("", "inlay-tools-")
+	removeAbandonedTools()
+	dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", toolsPrefix, os.Getpid()))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -37,6 +40,20 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 	}
 	os.Exit(code)
+}
+
+// toolsPrefix begins the name of a folder of tools; the id of its test process follows.
+const toolsPrefix = "inlay-tools-"
+
+// removeAbandonedTools removes the folders of test processes that were killed.
+func removeAbandonedTools() {
+	dirs, _ := filepath.Glob(filepath.Join(os.TempDir(), toolsPrefix+"*-*"))
+	for _, dir := range dirs {
+		var pid int
+		if _, err := fmt.Sscanf(filepath.Base(dir), toolsPrefix+"%d-", &pid); err == nil && syscall.Kill(pid, 0) == syscall.ESRCH {
+			_ = os.RemoveAll(dir) // a race with another run's sweep is as good
+		}
+	}
 }
 
 func newSuite(dir string) suite {
@@ -54,7 +71,9 @@ func newSuite(dir string) suite {
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), buildLimit)
 		defer cancel()
-		return base.WithInlay(ctx, dir)
+		// INLAY_BIN names a folder of built programs to be tested, e.g. a release's;
+		// without it they are compiled from this tree.
+		return base.WithInlay(ctx, os.Getenv("INLAY_BIN"), dir)
 	})
 	return s
 }

@@ -15,7 +15,7 @@ import (
 
 // nodeDirPrefix begins the folder name of every node. The folder lies directly in /tmp,
 // whatever TMPDIR says: addresses of unix sockets end after 107 bytes.
-const nodeDirPrefix = "/tmp/inlay-it-"
+const nodeDirPrefix = "/tmp/iit-"
 
 // lockName is a file that a node's test holds locked; without a holder the node was
 // abandoned by a test that was killed.

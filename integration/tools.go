@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,12 +25,14 @@ type Tools struct {
 	images string
 }
 
-// Our own programs, and the packages that they are built from.
-var programs = map[string]string{
-	"inlay-nri":          "nri-plugin",
-	"inlay-deviceplugin": "deviceplugins",
-	"inlay-hook":         "oci-hook",
-	"fpga-emulator":      "fpga/cmd/fpga-emulator",
+// programs are our own programs and the packages that they are built from.
+func programs() map[string]string {
+	return map[string]string{
+		"inlay-nri":          "nri-plugin",
+		"inlay-deviceplugin": "deviceplugins",
+		"inlay-hook":         "oci-hook",
+		"fpga-emulator":      "fpga/cmd/fpga-emulator",
+	}
 }
 
 // BuildRuntime gives the tools for nodes without Inlay: containerd, runc and the test
@@ -54,18 +57,22 @@ func BuildRuntime(ctx context.Context, dir string, log io.Writer) (Tools, error)
 	return t, t.writeImages(ctx, dir)
 }
 
-// WithInlay adds Inlay's own programs and the emulator, compiled from this source tree.
-func (t Tools) WithInlay(ctx context.Context, dir string) (Tools, error) {
-	all := map[string]string{}
-	for name, path := range t.paths {
-		all[name] = path
-	}
-	for name, pkg := range programs {
-		path := filepath.Join(dir, name)
-		if err := goBuild(ctx, path, pkg); err != nil {
+// WithInlay adds Inlay's own programs and the emulator: those in the folder bin, e.g. a
+// release to be tested, or if bin is empty compiled from this source tree into dir.
+func (t Tools) WithInlay(ctx context.Context, bin, dir string) (Tools, error) {
+	all := maps.Clone(t.paths)
+	for name, pkg := range programs() {
+		if bin != "" {
+			all[name] = filepath.Join(bin, name)
+			if _, err := os.Stat(all[name]); err != nil {
+				return Tools{}, err
+			}
+			continue
+		}
+		all[name] = filepath.Join(dir, name)
+		if err := goBuild(ctx, all[name], pkg); err != nil {
 			return Tools{}, err
 		}
-		all[name] = path
 	}
 	return Tools{paths: all, images: t.images}, nil
 }

@@ -122,6 +122,11 @@ func (w *Workload) Owner() kubelet.Owner {
 	return kubelet.Owner{Namespace: w.Pod.Spec.Namespace, Pod: w.Pod.Spec.Name, Container: "main"}
 }
 
+// Admit gives the workload its devices, as the kubelet does once before a pod starts.
+func (w *Workload) Admit() (kubelet.Answer, error) {
+	return w.inlay.Kubelet.Allocate(w.inlay.Node.ctx(), w.Owner(), w.Request.Resources)
+}
+
 // Try allocates, creates and starts once and returns the first refusal. The container
 // of an earlier attempt is removed before.
 func (w *Workload) Try() error {
@@ -131,7 +136,7 @@ func (w *Workload) Try() error {
 		w.container.End()
 		w.container = nil
 	}
-	answer, err := w.inlay.Kubelet.Allocate(ctx, w.Owner(), w.Request.Resources)
+	answer, err := w.Admit()
 	if err != nil {
 		return err
 	}

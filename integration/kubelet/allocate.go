@@ -33,6 +33,8 @@ type Answer struct {
 // plugins. A container that is made anew gets the same answer from memory, as the
 // kubelet gives it: the plugins are asked once in a pod's life.
 func (k *Kubelet) Allocate(ctx context.Context, o Owner, r Request) (Answer, error) {
+	k.admission.Lock()
+	defer k.admission.Unlock()
 	k.mu.Lock()
 	known, ok := k.answers[o]
 	k.mu.Unlock()

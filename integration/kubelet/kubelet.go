@@ -16,11 +16,14 @@ import (
 	podresources "k8s.io/kubelet/pkg/apis/podresources/v1"
 
 	"github.com/inlay-project/inlay/integration/process"
+	"github.com/inlay-project/inlay/internal/unixsock"
 )
 
 // Kubelet serves the sockets of a kubelet folder.
 type Kubelet struct {
 	dir string
+
+	admission sync.Mutex // as in the kubelet, devices are given to one container at a time
 
 	mu        sync.Mutex
 	server    *grpc.Server
@@ -188,7 +191,10 @@ func (r registrar) Register(_ context.Context, req *pluginapi.RegisterRequest) (
 	if req.Version != pluginapi.Version {
 		return nil, fmt.Errorf("device plugin API %q, this kubelet speaks %q", req.Version, pluginapi.Version)
 	}
-	conn, err := grpc.NewClient("unix://"+filepath.Join(r.k.pluginDir(), req.Endpoint), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	// A plugin names its socket for the host's kubelet folder; ours may lie deeper than a
+	// unix socket address allows.
+	conn, err := grpc.NewClient("passthrough:///"+filepath.Join(r.k.pluginDir(), req.Endpoint),
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithContextDialer(unixsock.Dial))
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/inlay-project/inlay/integration"
+	"github.com/inlay-project/inlay/integration/cri"
+	"github.com/inlay-project/inlay/integration/process"
+	"github.com/inlay-project/inlay/internal/nristatus"
+)
+
+const (
+	createGoal   = 1.03
+	createWithin = 0.02 // half of the interval's width at which enough was measured
+	createLimit  = 10 * time.Minute
+	blockSize    = 50
+	fewestBlocks = 6  // an interval of less says nothing
+	warmUp       = 10 // containers before each block: a new process' first requests are not what is measured
+)
+
+// tools builds or finds containerd and runc, and takes our own programs from bin.
+func (b *bench) tools(ctx context.Context) (integration.Tools, error) {
+	t, err := integration.BuildRuntime(ctx, b.dir, b.progress)
+	if err != nil {
+		return t, err
+	}
+	return t.WithInlay(ctx, b.bin, b.dir)
+}
+
+// createContainer compares the CRI's CreateContainer of plain containers under inlay-nri and under an NRI plugin that
+// does nothing, in turn, in blocks: what the machine does besides hits both.
+func createContainer(ctx context.Context, b *bench) ([]row, error) {
+	tools, err := b.tools(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var ratios []float64
+	var with, without times
+	err = withHarness(ctx, "bench-create", b.say, func(h *harness) error {
+		c := creation{b: b, h: h, node: integration.StartNode(h, tools, integration.NodeOptions{})}
+		c.pod = c.node.RunPod("plain")
+		if err := writePolicy(c.node.HostPath("var/lib/inlay/policy.json")); err != nil {
+			return err
+		}
+		began := time.Now()
+		for n := 0; !c.enough(ratios, began); n++ {
+			ours, empty, err := c.blocks(n)
+			if err != nil {
+				return err
+			}
+			ratios = append(ratios, ours.p(50).Seconds()/empty.p(50).Seconds())
+			with, without = append(with, ours...), append(without, empty...)
+			if now := bootstrap(medianOf, ratios); n%5 == 4 {
+				b.say("create: %d pairs of blocks, %s", n+1, now.text("", 1, 3))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	ratio := bootstrap(medianOf, ratios)
+	goal := fmt.Sprintf("≤ %.2f", createGoal)
+	if ratio.half() > createWithin {
+		goal += fmt.Sprintf(", ± %.2f not reached", createWithin)
+	}
+	return []row{{
+		what: "CreateContainer of a plain container, with inlay-nri ÷ with an empty NRI plugin, median of blocks", figure: ratio.text("", 1, 3),
+		baseline: fmt.Sprintf("empty plugin: p50 %s, inlay-nri: p50 %s", show(without.p(50)), show(with.p(50))),
+		goal:     goal, verdict: keeps(ratio.figure <= createGoal), samples: fmt.Sprintf("%d × %d each", len(ratios), blockSize),
+	}}, nil
+}
+
+// creation is the node on which containers are created.
+type creation struct {
+	b       *bench
+	h       *harness
+	node    *integration.Node
+	pod     *integration.Pod
+	attempt uint32
+}
+
+// enough tells whether the interval is as narrow as wanted, or time is up.
+func (c *creation) enough(ratios []float64, began time.Time) bool {
+	if c.b.short {
+		return len(ratios) >= 2
+	}
+	if len(ratios) < fewestBlocks {
+		return false
+	}
+	return bootstrap(medianOf, ratios).half() <= createWithin || time.Since(began) > createLimit
+}
+
+// blocks measures one block under each plugin; the order changes each time.
+func (c *creation) blocks(n int) (ours, empty times, err error) {
+	if n%2 == 0 {
+		if empty, err = c.block(c.emptyPlugin); err != nil {
+			return nil, nil, err
+		}
+		ours, err = c.block(c.inlayNRI)
+		return ours, empty, err
+	}
+	if ours, err = c.block(c.inlayNRI); err != nil {
+		return nil, nil, err
+	}
+	empty, err = c.block(c.emptyPlugin)
+	return ours, empty, err
+}
+
+// block starts a plugin, measures, and ends the plugin: at any time one is connected.
+func (c *creation) block(start func() (end func(), err error)) (times, error) {
+	end, err := start()
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	var took times
+	for i := range warmUp + blockSize {
+		spec := integration.Shell("true")
+		spec.Attempt = c.attempt
+		c.attempt++
+		d, err := c.create(spec)
+		if err != nil {
+			return nil, err
+		}
+		if i >= warmUp {
+			took = append(took, d)
+		}
+	}
+	return took, nil
+}
+
+func (c *creation) create(spec cri.ContainerSpec) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(c.h.Context(), 30*time.Second)
+	defer cancel()
+	began := time.Now()
+	made, err := c.pod.Pod.Create(ctx, spec)
+	took := time.Since(began)
+	if err != nil {
+		return 0, err
+	}
+	return took, made.Remove(ctx)
+}
+
+func (c *creation) inlayNRI() (func(), error) {
+	p, end, err := c.b.start(c.node.Dir, "inlay-nri", c.b.ours("inlay-nri"),
+		"--host-root", c.node.HostRoot, "--nri-socket", c.node.NRISocket(), "--podresources", "",
+		"--policy", c.node.HostPath("var/lib/inlay/policy.json"), "--http", "")
+	if err != nil {
+		return nil, err
+	}
+	socket := c.node.HostPath("run/inlay/" + nristatus.SocketName)
+	return end, c.connected(end, p, func(ctx context.Context) error {
+		return process.Poll(ctx, func() error {
+			s, err := nristatus.Ask(ctx, socket)
+			if err != nil {
+				return err
+			}
+			return s.Ready()
+		})
+	})
+}
+
+// said counts the lines by which the empty plugin says that it is connected: its log is one file.
+func (c *creation) emptyPlugin() (func(), error) {
+	dir, remove, err := c.b.folder()
+	if err != nil {
+		return nil, err
+	}
+	p, stop, err := c.b.start(dir, "emptyplugin", c.b.helper("emptyplugin"), "-nri-socket", c.node.NRISocket())
+	if err != nil {
+		remove()
+		return nil, err
+	}
+	end := func() { stop(); remove() }
+	return end, c.connected(end, p, func(ctx context.Context) error { return p.WaitForOutput(ctx, "synchronized") })
+}
+
+// connected waits until the runtime asks a plugin that was started, or ends it.
+func (c *creation) connected(end func(), p *process.Process, wait func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(c.h.Context(), 20*time.Second)
+	defer cancel()
+	err := wait(ctx)
+	if err != nil {
+		end()
+		err = fmt.Errorf("%s in %s: %w", p.Name(), filepath.Base(c.node.Dir), ended(err, p))
+	}
+	return err
+}

@@ -1,0 +1,14 @@
+// Command bench prints how Inlay performs, each figure beside a baseline that was measured in the same run, with what
+// was promised and whether the promise is kept. Absolute times of a shared machine say little; what stands beside them
+// says the rest.
+//
+//	go run ./integration/bench                         all, at most 25 min
+//	go run ./integration/bench -short                  few samples, to see that it works
+//	go run ./integration/bench -only hook,ensure       some stages
+//	go run ./integration/bench -o docs/results/bench.md
+//
+// What cannot run here says so in the table. Exit code 1 means that a stage broke, not that a promise was missed.
+//
+// The baselines are programs of this folder: emptyprogram (a process that does nothing), bareplugin (a device plugin
+// that does nothing) and emptyplugin (an NRI plugin that does nothing). probe runs under the emulator and measures there.
+package main

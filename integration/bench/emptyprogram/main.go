@@ -1,0 +1,4 @@
+// Command emptyprogram does nothing: the baseline for what a process costs.
+package main
+
+func main() {}

@@ -1,0 +1,239 @@
+//go:build integration
+
+package integration
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/inlay-project/inlay/fpga/emulator"
+	"github.com/inlay-project/inlay/integration/cri"
+	"github.com/inlay-project/inlay/integration/kubelet"
+	"github.com/inlay-project/inlay/internal/policy"
+	"github.com/inlay-project/inlay/internal/record"
+)
+
+// faults is the list of what can go wrong; see type fault for what each must show.
+func faults() []fault {
+	const unseen = `did not see this container|no answer from inlay-nri`
+	otherNamespace := StandardPolicy()
+	otherNamespace.Namespaces = map[string]policy.Namespace{"team-b": otherNamespace.Namespaces[Namespace]}
+	old := StandardPolicy()
+	old.Synced = time.Now().Add(-2 * time.Hour)
+
+	return []fault{
+		{
+			name: "inlay-nri is frozen", cause: unseen, skipsNRI: true,
+			inject: func(r *faultRun) { r.must(r.NRI.Stop()) },
+			lift:   func(r *faultRun) { r.must(r.NRI.Cont()) },
+		},
+		{
+			name: "inlay-nri is not connected", cause: unseen, skipsNRI: true,
+			inject: func(r *faultRun) { r.must(r.NRI.Kill(r.node.ctx())) },
+			lift:   func(r *faultRun) { r.StartNRI() },
+		},
+		{
+			// The silent kubelet keeps inlay-nri inside the request until it is killed.
+			name: "inlay-nri is killed in the middle of a request", cause: unseen, skipsNRI: true,
+			inject: func(r *faultRun) { r.Kubelet.SetSilent(true) },
+			during: func(r *faultRun) {
+				r.node.eventually("inlay-nri asking the kubelet", readyLimit, func() error {
+					if r.Kubelet.Waiting() == 0 {
+						return errNotYet
+					}
+					return nil
+				})
+				r.must(r.NRI.Kill(r.node.ctx()))
+			},
+			lift: func(r *faultRun) {
+				r.Kubelet.SetSilent(false)
+				r.StartNRI()
+			},
+		},
+		{
+			name: "the kubelet does not answer", cause: `podresources.*(deadline|Deadline)`,
+			inject: func(r *faultRun) { r.Kubelet.SetSilent(true) },
+			lift:   func(r *faultRun) { r.Kubelet.SetSilent(false) },
+		},
+		{
+			name: "the hook's program is missing", cause: `hook is missing on this node`,
+			inject: func(r *faultRun) { r.RemoveHook() },
+			lift:   func(r *faultRun) { r.InstallHook() },
+		},
+		{
+			name: "the bitstream is missing", cause: NLB3 + `.*not found`,
+			inject: func(r *faultRun) { r.node.RemoveFile(r.node.BitstreamFile(Interface, NLB3)) },
+			lift:   restoreBitstream,
+		},
+		{
+			name: "the bitstream is corrupt", cause: NLB3 + `.*(shorter|magic|invalid|GBS)`,
+			inject: func(r *faultRun) {
+				r.node.PutFile(r.node.BitstreamFile(Interface, NLB3), []byte("XeonFPGA, but no more than that"))
+			},
+			lift: restoreBitstream,
+		},
+		{
+			name: "the bitstream is for another interface", cause: NLB3 + `.*is for interface ` + OtherInterface,
+			inject: func(r *faultRun) {
+				data, err := emulator.GBS(OtherInterface, NLB3, bitstreamBytes)
+				r.must(err)
+				r.node.PutFile(r.node.BitstreamFile(Interface, NLB3), data)
+			},
+			lift: restoreBitstream,
+		},
+		{
+			name: "the bitstream carries another AFU", cause: NLB3 + `.*holds function "?` + NLB0,
+			inject: func(r *faultRun) { r.node.PutBitstream(Interface, NLB3, NLB0) },
+			lift:   restoreBitstream,
+		},
+		{
+			name: "the PR fails with EIO", cause: `dfl-port\.0.*` + NLB3 + `.*(input/output error|EIO)`,
+			inject: func(r *faultRun) { r.node.SetFaults(emulator.Faults{"*": {PRErrno: "EIO", PRStatus: []string{"crc"}}}) },
+			lift:   healCard,
+		},
+		{
+			name: "the PR loads another function", cause: `dfl-port\.0.*` + NLB3 + `.*read back ` + NLB0,
+			inject: func(r *faultRun) { r.node.SetFaults(emulator.Faults{"*": {PRLoads: "none"}}) },
+			lift:   healCard,
+		},
+		{
+			name: "the PR hangs beyond the hook's timeout", cause: `dfl-port\.0.*` + NLB3 + `.*(programming|over)`,
+			options: InlayOptions{HookTimeout: 4 * time.Second},
+			inject:  func(r *faultRun) { r.node.SetFaults(emulator.Faults{"*": {PRHang: true}}) },
+			lift:    healCard,
+		},
+		{
+			name: "the hook is killed in the middle", cause: `createRuntime hook.*killed`,
+			inject: func(r *faultRun) { r.node.SetFaults(emulator.Faults{"*": {PRDelay: "1500ms"}}) },
+			during: func(r *faultRun) {
+				r.node.eventually("the program hook", readyLimit, func() error {
+					pids := processesWith("inlay-hook\x00program\x00", r.node.HostRoot)
+					if len(pids) == 0 {
+						return errNotYet
+					}
+					time.Sleep(300 * time.Millisecond) // into the PR
+					return killAll(pids)
+				})
+			},
+			lift: healCard,
+		},
+		{
+			name: "the card is dead", cause: `dfl-fme\.0.*(all ones|does not answer)`,
+			admitted: func(r *faultRun) { r.node.SetFaults(emulator.Faults{"dfl-fme.0": {Dead: true}}) },
+			lift:     healCard,
+		},
+		{
+			name: "the record stands in a pod annotation", cause: `the pod itself carries`,
+			inject: func(r *faultRun) {
+				r.request.PodAnnotations = map[string]string{record.Key("region-" + Interface): "dfl-fme.0@0000:3b:00.0"}
+			},
+			lift: askAgain,
+		},
+		{
+			name: "the record names another pod's device", cause: `the kubelet says that pod team-b/other holds dfl-fme\.0`,
+			cards: []string{"dfl:ports=1", "dfl:ports=1"},
+			inject: func(r *faultRun) {
+				r.Kubelet.Claim(kubelet.Owner{Namespace: "team-b", Pod: "other", Container: "main"}, RegionResource(Interface), "dfl-fme.0")
+				r.request.Forge = forgeRecord(func(string) string { return "dfl-fme.0@0000:3b:00.0" })
+			},
+			lift: func(r *faultRun) {
+				r.Kubelet.Free(kubelet.Owner{Namespace: "team-b", Pod: "other", Container: "main"})
+				askAgain(r)
+			},
+		},
+		{
+			name: "the card was renumbered over a restart of the kubelet", cause: `delete the pod`,
+			inject: func(r *faultRun) {
+				r.request.Forge = forgeRecord(func(v string) string { return strings.Replace(v, "@0000:", "@0001:", 1) })
+			},
+			lift: askAgain,
+		},
+		{
+			name: "two region types in one container, functions for one", cause: `functions asked for, . devices? allocated`,
+			cards: []string{"dfl:ports=1", "dfl:ports=1,iface=" + OtherInterface},
+			inject: func(r *faultRun) {
+				r.request.Resources[RegionResource(OtherInterface)] = 1
+			},
+			lift: askAgain,
+		},
+		{
+			name: "one pair too many", cause: `2 functions asked for, 1 devices? allocated`,
+			inject: func(r *faultRun) {
+				r.request.Env = append(r.request.Env, "FPGA_REGION_2="+Interface, "FPGA_AFU_2="+NLB3)
+			},
+			lift: askAgain,
+		},
+		{
+			name: "one pair too few", cause: `asks for none|FPGA_`,
+			inject: func(r *faultRun) { r.request.Env = nil },
+			lift:   askAgain,
+		},
+		{
+			name: "the policy file is missing", cause: `nothing is granted: policy file is missing`,
+			inject: func(r *faultRun) { r.RemovePolicy() },
+			lift:   restorePolicy,
+		},
+		{
+			name: "the policy file is old", cause: `nothing is granted: policy file is too old`,
+			options: InlayOptions{PolicyMaxAge: time.Hour},
+			inject:  func(r *faultRun) { r.WritePolicy(old) },
+			lift:    restorePolicy,
+		},
+		{
+			name: "the policy is another namespace's", cause: `namespace ` + Namespace + ` has no AcceleratorFunction`,
+			inject: func(r *faultRun) { r.WritePolicy(otherNamespace) },
+			lift:   restorePolicy,
+		},
+		{
+			name: "the policy has the function in another mode", cause: `no AcceleratorFunction of mode region`,
+			inject: func(r *faultRun) { r.WritePolicy(onlyMode(policy.ModeAF)) },
+			lift:   restorePolicy,
+		},
+	}
+}
+
+// onlyMode is the standard policy with the mappings of one mode.
+func onlyMode(mode policy.Mode) policy.Policy {
+	p := StandardPolicy()
+	ns := p.Namespaces[Namespace]
+	var kept []policy.Function
+	for _, f := range ns.Functions {
+		if f.Mode == mode {
+			kept = append(kept, f)
+		}
+	}
+	ns.Functions = kept
+	p.Namespaces[Namespace] = ns
+	return p
+}
+
+// forgeRecord changes what stands in the container's allocation record.
+func forgeRecord(change func(value string) string) func(*cri.ContainerSpec) {
+	return func(s *cri.ContainerSpec) {
+		for key, value := range s.Annotations {
+			if strings.HasPrefix(key, record.Prefix) {
+				s.Annotations[key] = change(value)
+			}
+		}
+	}
+}
+
+// askAgain lifts a fault that lay in the request: the pod is made anew without it.
+func askAgain(r *faultRun) { r.w.Renew(Regions(standardWant)) }
+
+func restorePolicy(r *faultRun) { r.WritePolicy(StandardPolicy()) }
+
+func restoreBitstream(r *faultRun) { r.node.PutBitstream(Interface, NLB3, NLB3) }
+
+func healCard(r *faultRun) { r.node.SetFaults(emulator.Faults{}) }
+
+var errNotYet = errors.New("not yet")
+
+// must fails the run on an error of the test's own doing.
+func (r *faultRun) must(err error) {
+	r.t.Helper()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+}
