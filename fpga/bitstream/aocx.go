@@ -121,7 +121,7 @@ func (a aocx) unpack(most int64) (*buffer, head, error) {
 		return nil, head{}, err
 	}
 	if err := b.fill(z); err != nil {
-		b.release()
+		_ = b.release() // what fill says is the cause
 		return nil, head{}, err
 	}
 	return b, h, nil

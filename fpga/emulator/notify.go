@@ -45,12 +45,12 @@ const (
 // listener is the supervisor's end of the filter.
 type listener struct{ fd int }
 
-func (l listener) ioctl(request uintptr, arg unsafe.Pointer) (int, error) {
-	r, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(l.fd), request, uintptr(arg))
+func (l listener) ioctl(request uintptr, arg unsafe.Pointer) error {
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(l.fd), request, uintptr(arg))
 	if errno != 0 {
-		return 0, errno
+		return errno
 	}
-	return int(r), nil
+	return nil
 }
 
 // wakeUpHere asks the kernel to run supervisor and caller in turn on one CPU, which makes each answer cheaper. Kernels before 6.6 cannot; it is only speed.
@@ -75,7 +75,7 @@ func (l listener) receive(stop int) (n *notification, ok bool, err error) {
 			return nil, false, nil // POLLHUP: the last one is gone
 		}
 		n := new(notification) // zeroed, as the kernel demands
-		_, err := l.ioctl(unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(n))
+		err := l.ioctl(unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(n))
 		switch {
 		case err == nil:
 			return n, true, nil
@@ -88,8 +88,7 @@ func (l listener) receive(stop int) (n *notification, ok bool, err error) {
 
 // valid tells whether the caller still waits, so that its pid is still its own.
 func (l listener) valid(id uint64) bool {
-	_, err := l.ioctl(notifyIDValid, unsafe.Pointer(&id))
-	return err == nil
+	return l.ioctl(notifyIDValid, unsafe.Pointer(&id)) == nil
 }
 
 // A caller that died meanwhile makes each of the following fail with ENOENT: there is nobody to answer.
@@ -97,7 +96,7 @@ func (l listener) valid(id uint64) bool {
 // pass lets the kernel carry out the call.
 func (l listener) pass(id uint64) {
 	r := response{id: id, flags: unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE}
-	_, _ = l.ioctl(unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&r))
+	_ = l.ioctl(unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&r))
 }
 
 // answer ends the call with a value, or with errno if that is not 0.
@@ -106,7 +105,7 @@ func (l listener) answer(id uint64, value int64, errno unix.Errno) {
 	if errno != 0 {
 		r.value = 0
 	}
-	_, _ = l.ioctl(unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&r))
+	_ = l.ioctl(unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&r))
 }
 
 // answerFD installs a copy of fd in the caller and ends the call with its number.
@@ -115,6 +114,5 @@ func (l listener) answerFD(id uint64, fd int, closeOnExec bool) error {
 	if closeOnExec {
 		a.newFlags = unix.O_CLOEXEC
 	}
-	_, err := l.ioctl(notifyAddFD, unsafe.Pointer(&a))
-	return err
+	return l.ioctl(notifyAddFD, unsafe.Pointer(&a))
 }

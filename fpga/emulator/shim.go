@@ -40,7 +40,7 @@ func Shim() {
 	if errors.Is(err, unix.ENOENT) {
 		code = exitNotFound
 	}
-	os.Exit(code) //nolint:revive // this process is main's replacement; it has nothing to return to
+	os.Exit(code) //nolint:forbidigo // this process is main's replacement; it has nothing to return to
 }
 
 // becomeCommand returns only with an error.

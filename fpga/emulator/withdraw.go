@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // stashDir, below the host root, keeps what is out of the tree for the moment.
@@ -17,8 +19,10 @@ type withdrawal struct {
 	moves []savedMove // in the order they were made
 }
 
-type savedLink struct{ path, target string }
-type savedMove struct{ from, to string }
+type (
+	savedLink struct{ path, target string }
+	savedMove struct{ from, to string }
+)
 
 // linkDirs are the places of sysfs that point at devices.
 var linkDirs = []string{"sys/class/*", "sys/dev/char", "sys/bus/*/devices", "sys/bus/pci/drivers/*"}
@@ -69,8 +73,11 @@ func (b *board) newStash() (string, error) {
 // takeLinks removes from place every link that leads to one of dirs or below it.
 func (w *withdrawal) takeLinks(place string, dirs []string) error {
 	entries, err := os.ReadDir(place)
+	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, os.ErrNotExist) {
+		return nil // a file among the classes, or gone since the places were listed
+	}
 	if err != nil {
-		return nil // not a directory
+		return err
 	}
 	for _, e := range entries {
 		path := filepath.Join(place, e.Name())

@@ -1,6 +1,8 @@
 package emulator
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -12,7 +14,7 @@ import (
 
 func TestCapabilityOfAUserNamespaceDoesNotReachTheHostsNode(t *testing.T) {
 	needRoot(t)
-	if err := os.WriteFile("/proc/self/setgroups", []byte("allow"), 0); os.IsNotExist(err) {
+	if err := os.WriteFile("/proc/self/setgroups", []byte("allow"), 0); errors.Is(err, fs.ErrNotExist) {
 		t.Skip("SKIPPED: this kernel has no user namespaces")
 	}
 	m := newMachine(t, false, twoPorts)

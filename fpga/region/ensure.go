@@ -110,7 +110,7 @@ func (p *Programmer) ensure(ctx context.Context, req Request, res *Result) error
 	}
 	if err := ctx.Err(); err != nil {
 		job.close()
-		return fmt.Errorf("not begun: %w", context.Cause(ctx))
+		return fmt.Errorf("not begun: %w", waitError{context.Cause(ctx)})
 	}
 	return p.run(ctx, job, res)
 }
@@ -134,7 +134,7 @@ func (p *Programmer) run(ctx context.Context, job *job, res *Result) error {
 	case err := <-finished: // both at once: what is done is done
 		return job.result(res, err)
 	default:
-		return fmt.Errorf("the kernel is still programming it: %w", context.Cause(ctx))
+		return fmt.Errorf("the kernel is still programming it: %w", waitError{context.Cause(ctx)})
 	}
 }
 

@@ -91,7 +91,7 @@ func (j *job) identity() (bitstream.Identity, error) {
 func fileIdentity(path string) (bitstream.Identity, error) {
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
-		return bitstream.Identity{}, fmt.Errorf("%s: %w", path, err)
+		return bitstream.Identity{}, &bitstream.Error{Path: path, Kind: bitstream.ErrNotFound, Err: err}
 	}
 	return bitstream.Identity{Dev: st.Dev, Ino: st.Ino, Size: st.Size, MtimeNS: st.Mtim.Nano()}, nil
 }
@@ -111,12 +111,16 @@ func (j *job) verify() error {
 	}
 	info := j.file.Info()
 	if info.Interface != j.req.Interface {
-		return fmt.Errorf("%s is for interface %s, %s has %s", j.req.File, info.Interface, j.fme.Name, j.req.Interface)
+		return j.mismatch("is for interface %s, %s has %s", info.Interface, j.fme.Name, j.req.Interface)
 	}
 	if info.Unique != j.req.Function {
-		return fmt.Errorf("%s holds function %s", j.req.File, info.Unique)
+		return j.mismatch("holds function %s", info.Unique)
 	}
 	return nil
+}
+
+func (j *job) mismatch(format string, args ...any) error {
+	return &bitstream.Error{Path: j.req.File, Kind: bitstream.ErrMismatch, Err: fmt.Errorf(format, args...)}
 }
 
 // program runs from the record's mark to the record. It is not interrupted.
@@ -160,6 +164,9 @@ func (j *job) program() error {
 	return writeRecord(j.p.RunDir, j.fme, j.port.ID, record)
 }
 
+// errReadBack says that a port does not hold what the kernel says it was given.
+var errReadBack = errors.New("read back")
+
 // readBack checks that what the card holds now is what was verified before.
 func (j *job) readBack(info bitstream.Info) error {
 	if err := j.file.Unchanged(); err != nil {
@@ -167,10 +174,10 @@ func (j *job) readBack(info bitstream.Info) error {
 	}
 	var err error
 	if j.afu, err = j.readAFU(context.Background(), settle); err != nil {
-		return fmt.Errorf("read back: %w", err)
+		return fmt.Errorf("%w: %w", errReadBack, err)
 	}
 	if j.afu != info.AFU {
-		return fmt.Errorf("read back %s, expected %s", j.afu, info.AFU)
+		return fmt.Errorf("%w %s, expected %s", errReadBack, j.afu, info.AFU)
 	}
 	return nil
 }

@@ -31,12 +31,17 @@ func poll(ctx context.Context, try func() (done bool, err error)) error {
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			return context.Cause(ctx)
+			return waitError{context.Cause(ctx)}
 		case <-timer.C:
 		}
 		pause = min(pause*2, lastPoll)
 	}
 }
+
+// waitError is the end of a caller's patience, whatever it was that ended it.
+type waitError struct{ error }
+
+func (e waitError) Unwrap() error { return e.error }
 
 // lock takes an FME for this process. flock belongs to the open file: the kernel gives it back when the process is
 // killed, and a thread of the same process has to wait for another's like anybody else.

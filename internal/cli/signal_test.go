@@ -53,7 +53,7 @@ func TestSignalsStopAProcessCleanlyAndASecondOneAtOnce(t *testing.T) {
 			if err := child.Start(); err != nil {
 				t.Fatal(err)
 			}
-			defer child.Process.Kill() //nolint:errcheck // it has ended, unless the test failed
+			defer child.Process.Kill() // it has ended, unless the test failed
 			lines := bufio.NewScanner(stdout)
 			for _, want := range []string{"ready", "stopping"} {
 				if !lines.Scan() || lines.Text() != want {

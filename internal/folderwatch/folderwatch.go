@@ -177,8 +177,9 @@ func (w *Watcher) forget(dir string) {
 	delete(w.names[wd], dir)
 	if len(w.names[wd]) == 0 {
 		delete(w.names, wd)
-		// EINVAL where the folder is gone and the kernel has dropped the watch by itself.
-		w.raw.Control(func(fd uintptr) { unix.InotifyRmWatch(int(fd), uint32(wd)) })
+		// EINVAL where the folder is gone and the kernel has dropped the watch by itself;
+		// a closed instance has no watches.
+		_ = w.raw.Control(func(fd uintptr) { _, _ = unix.InotifyRmWatch(int(fd), uint32(wd)) })
 	}
 }
 
@@ -195,7 +196,7 @@ func (w *Watcher) shrink(dir string) {
 // move places s anew after its folder or the way to it has changed. Called with mu held.
 func (w *Watcher) move(s *Subscription) {
 	old := s.at
-	w.place(s) // a failure leaves s where it is; the next event there or an overflow tries again
+	_ = w.place(s) // a failure leaves s where it is; the next event there or an overflow tries again
 	if s.at != old {
 		w.shrink(old)
 	}

@@ -86,7 +86,9 @@ func TestNamesComeAndGo(t *testing.T) {
 	names := watch(t, w, Folder{Path: dir})
 	write(t, filepath.Join(dir, "a"))
 	want(t, names, "a")
-	os.Rename(filepath.Join(dir, "a"), filepath.Join(dir, "b"))
+	if err := os.Rename(filepath.Join(dir, "a"), filepath.Join(dir, "b")); err != nil {
+		t.Fatal(err)
+	}
 	want(t, names, "b")
 	os.Remove(filepath.Join(dir, "b"))
 	want(t, names, "b")
@@ -98,7 +100,9 @@ func TestWritesAreToldOnlyWhereAskedFor(t *testing.T) {
 	write(t, file)
 	quiet := watch(t, w, Folder{Path: dir})
 	loud := watch(t, w, Folder{Path: dir, Content: true})
-	os.Chtimes(file, time.Now(), time.Now())
+	if err := os.Chtimes(file, time.Now(), time.Now()); err != nil {
+		t.Fatal(err)
+	}
 	want(t, loud, "touched")
 	write(t, file)
 	want(t, loud, "touched")
@@ -123,7 +127,7 @@ func TestFolderThatIsMissingIsWaitedFor(t *testing.T) {
 	mkdir(t, deep)
 	want(t, names, "")
 	// However the kernel split the news of the three folders, the watch must stand by now or soon.
-	for i := 0; i < 100; i++ {
+	for range 100 {
 		write(t, filepath.Join(deep, "gate.yaml"))
 		os.Remove(filepath.Join(deep, "gate.yaml"))
 		select {

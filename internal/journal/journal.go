@@ -97,7 +97,13 @@ func lockLast(f *os.File, name string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if there, err := os.Stat(name); err != nil || !os.SameFile(opened, there) {
+	there, err := os.Stat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil // another writer has just put it out of the way
+	case err != nil:
+		return false, err
+	case !os.SameFile(opened, there):
 		return false, nil // another writer has just replaced it
 	}
 	if opened.Size() <= maxSize {
@@ -137,13 +143,14 @@ func (r *Reader) Close() error {
 func (r *Reader) Next() ([]Entry, error) {
 	var entries []Entry
 	f, err := os.Open(r.name)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	absent := errors.Is(err, fs.ErrNotExist)
+	if err != nil && !absent {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
 	if r.file != nil {
 		entries = r.rest(entries)
 	}
-	if err != nil || r.same(f) {
+	if absent || r.same(f) {
 		f.Close() // nil if there is none
 		return entries, nil
 	}

@@ -59,9 +59,11 @@ func TestNUMANodes(t *testing.T) {
 		"a comma list, sorted, unique": {files: map[string]string{pci + "/numa_node": "3,1,3", pci + "/local_cpulist": "0-7"}, want: []int{1, 3}},
 		"a socket's number is no node": {files: map[string]string{pci + "/numa_node": "1"}, want: []int{}},
 		"a parent with CPUs goes first": {files: map[string]string{
-			pci + "/numa_node": "1", "sys/devices/pci0000:3a/0000:3a:00.0/numa_node": "0", "sys/devices/pci0000:3a/0000:3a:00.0/local_cpulist": "0-3"}, want: []int{0}},
+			pci + "/numa_node": "1", "sys/devices/pci0000:3a/0000:3a:00.0/numa_node": "0", "sys/devices/pci0000:3a/0000:3a:00.0/local_cpulist": "0-3",
+		}, want: []int{0}},
 		"a parent with CPUs only": {files: map[string]string{
-			pci + "/numa_node": "1", "sys/devices/pci0000:3a/0000:3a:00.0/local_cpulist": "0-3"}, want: []int{1}},
+			pci + "/numa_node": "1", "sys/devices/pci0000:3a/0000:3a:00.0/local_cpulist": "0-3",
+		}, want: []int{1}},
 		"not a number":  {files: map[string]string{pci + "/numa_node": "many", pci + "/local_cpulist": "0"}, fails: true},
 		"negative":      {files: map[string]string{pci + "/numa_node": "-2", pci + "/local_cpulist": "0"}, fails: true},
 		"no such node":  {node: "/dev/dfl-port.9", fails: true},

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,7 +16,7 @@ const place = "srv/intel.com/fpga/" + bt.Interface + "/" + bt.AFU + ".gbs"
 // files lists what lies in the folder of the interface.
 func (b *bench) files() string {
 	entries, err := os.ReadDir(filepath.Dir(filepath.Join(b.root, place)))
-	if err != nil && !os.IsNotExist(err) {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		b.t.Fatal(err)
 	}
 	var names []string

@@ -101,15 +101,19 @@ func (d *fakeDriver) log(f *os.File, format string, args ...any) {
 }
 
 func (d *fakeDriver) APIVersion(f *os.File) (int, error) { d.log(f, "version"); return d.version, nil }
+
 func (d *fakeDriver) Release(f *os.File, port uint32) error {
 	d.log(f, "release %d", port)
 	return d.err
 }
+
 func (d *fakeDriver) Assign(f *os.File, port uint32) error { d.log(f, "assign %d", port); return d.err }
+
 func (d *fakeDriver) PortInfo(f *os.File) (fpga.PortInfo, error) {
 	d.log(f, "info")
 	return fpga.PortInfo{Regions: 2}, d.err
 }
+
 func (d *fakeDriver) RegionInfo(_ *os.File, index uint32) (fpga.RegionInfo, error) {
 	return fpga.RegionInfo{Index: index, Size: 262144 >> index, Offset: uint64(index) << 18}, nil
 }

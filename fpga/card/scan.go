@@ -1,0 +1,198 @@
+package card
+
+import (
+	"cmp"
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+
+	"github.com/inlay-project/inlay/fpga"
+	"github.com/inlay-project/inlay/internal/hostfs"
+)
+
+// place is where an FME or a port sits in sysfs.
+type place struct {
+	name string
+	dir  string // host path, links resolved
+	pci  string // PCI function that it sits on: address
+	card string // PCI address of the physical function of that one: what a card is known by
+	port bool
+}
+
+type scan struct {
+	root *hostfs.Root
+	inv  Inventory
+
+	// By folder of the PCI function, which a card's FME and ports share.
+	functions map[string]fpga.PCI
+	physical  map[string]string // address of its physical function, "" if it is one
+}
+
+func (s *scan) skip(path string, format string, args ...any) {
+	s.inv.Skipped = append(s.inv.Skipped, Skipped{Path: path, Reason: fmt.Sprintf(format, args...)})
+}
+
+// driver reads the FMEs and ports that one driver has at the places given.
+func (s *scan) driver(l fpga.Layout, places []place) {
+	fmes := map[string]int{}    // card → index in inv.FMEs
+	sick := map[string]string{} // card → its FME that cannot be used
+	for _, p := range places {
+		if p.port {
+			continue
+		}
+		if other, taken := fmes[p.card]; taken {
+			s.skip(p.dir, "card %s has a second FME beside %s", p.card, s.inv.FMEs[other].Name)
+			continue
+		}
+		fme, err := s.fme(l, p)
+		if err != nil {
+			sick[p.card] = p.name
+			s.skip(p.dir, "%v", err)
+			continue
+		}
+		fmes[p.card] = len(s.inv.FMEs)
+		s.inv.FMEs = append(s.inv.FMEs, fme)
+	}
+	for _, p := range places {
+		if !p.port {
+			continue
+		}
+		i, ok := fmes[p.card]
+		if !ok && sick[p.card] != "" {
+			s.skip(p.dir, "its FME %s cannot be used", sick[p.card])
+			continue
+		}
+		if !ok {
+			s.skip(p.dir, "no FME is visible for it (a virtual function without its physical one?)")
+			continue
+		}
+		port, err := s.port(l, p)
+		if err != nil {
+			s.skip(p.dir, "%v", err)
+			continue
+		}
+		if err := join(&s.inv.FMEs[i], port); err != nil {
+			s.skip(p.dir, "%v", err)
+		}
+	}
+}
+
+// join gives a port to its FME, in the order of the ports' numbers. A PR names its port by number only, so that of two
+// ports with one number neither the second nor anything that is said of it can be trusted.
+func join(fme *fpga.FME, port fpga.Port) error {
+	i, taken := slices.BinarySearchFunc(fme.Ports, port.ID, func(p fpga.Port, id uint32) int { return cmp.Compare(p.ID, id) })
+	if taken {
+		return fmt.Errorf("%s has port number %d too", fme.Ports[i].Name, port.ID)
+	}
+	fme.Ports = slices.Insert(fme.Ports, i, port)
+	return nil
+}
+
+// pciDir gives the deepest PCI function in a sysfs path.
+func pciDir(dir string) (string, bool) {
+	for ; dir != "/" && dir != "."; dir = path.Dir(dir) {
+		if fpga.IsPCIAddress(path.Base(dir)) {
+			return dir, true
+		}
+	}
+	return "", false
+}
+
+// places lists the FMEs and ports that a driver's class folder leads to.
+func (s *scan) places(l fpga.Layout) []place {
+	cards, err := s.root.ReadDir(l.Class)
+	if err != nil {
+		if !hostfs.Absent(err) {
+			s.skip(l.Class, "%v", err)
+		}
+		return nil
+	}
+	var found []place
+	seen := map[string]bool{} // folders: a link more does not make a card more
+	for _, name := range cards {
+		if !numbered(name, l.Device) {
+			continue
+		}
+		dir, err := s.root.Resolve(path.Join(l.Class, name))
+		if err != nil {
+			s.skip(path.Join(l.Class, name), "%v", err)
+			continue
+		}
+		if seen[dir] {
+			continue
+		}
+		seen[dir] = true
+		entries, err := s.root.ReadDir(dir)
+		if err != nil {
+			s.skip(dir, "%v", err)
+			continue
+		}
+		for _, entry := range entries {
+			isPort := numbered(entry, l.Port)
+			if !isPort && !numbered(entry, l.FME) {
+				continue
+			}
+			where := path.Join(dir, entry)
+			pci, ok := pciDir(dir)
+			if !ok {
+				s.skip(where, "it sits on no PCI function")
+				continue
+			}
+			p := place{name: entry, dir: where, pci: pci, card: path.Base(pci), port: isPort}
+			if pf := s.physFn(pci); pf != "" {
+				p.card = pf
+			}
+			found = append(found, p)
+		}
+	}
+	return found
+}
+
+// node reads the number of a device and compares it with its node.
+func (s *scan) node(p place) (string, hostfs.Dev, error) {
+	text, err := s.root.ReadAttr(path.Join(p.dir, "dev"))
+	if err != nil {
+		return "", hostfs.Dev{}, err
+	}
+	dev, err := hostfs.ParseDev(text)
+	if err != nil {
+		return "", hostfs.Dev{}, err
+	}
+	node := path.Join("/dev", p.name)
+	return node, dev, s.root.CheckNode(node, dev)
+}
+
+func (s *scan) fme(l fpga.Layout, p place) (fpga.FME, error) {
+	fme := fpga.FME{Driver: l.Driver, Name: p.name, SysPath: p.dir, PCI: s.pci(p.pci)}
+	var err error
+	if fme.Node, fme.Dev, err = s.node(p); err != nil {
+		return fme, err
+	}
+	fme.InterfaceFiles = s.glob(path.Join(p.dir, l.Interface))
+	fme.Interface, fme.InterfaceErr = s.interfaceID(fme.InterfaceFiles)
+	fme.PortsNum = s.attr(p.dir, "ports_num")
+	fme.SocketID = s.attr(p.dir, "socket_id")
+	fme.BitstreamID = s.attr(p.dir, "bitstream_id")
+	fme.BitstreamMetadata = s.attr(p.dir, "bitstream_metadata")
+	return fme, nil
+}
+
+func (s *scan) port(l fpga.Layout, p place) (fpga.Port, error) {
+	port := fpga.Port{Driver: l.Driver, Name: p.name, SysPath: p.dir, PCI: s.pci(p.pci)}
+	var err error
+	if port.Node, port.Dev, err = s.node(p); err != nil {
+		return port, err
+	}
+	text, err := s.root.ReadAttr(path.Join(p.dir, "id"))
+	if err != nil {
+		return port, err
+	}
+	id, err := strconv.ParseUint(text, 10, 32)
+	if err != nil {
+		return port, fmt.Errorf("port number %.40q is not a number", text)
+	}
+	port.ID = uint32(id)
+	port.AFU, port.AFUErr = ReadAFU(s.root, p.dir)
+	return port, nil
+}
