@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/inlay-project/inlay/internal/buildinfo"
@@ -23,8 +24,8 @@ const long = `inlay-nri is the NRI plugin of Inlay: it gives FPGA containers the
 them. It grants a container what its allocation record, the kubelet and the policy file agree on, and refuses it with
 a reason otherwise; any other container passes untouched.
 
-It needs no capabilities and opens no device. Its work can be watched at /metrics, and /readyz says whether the runtime
-asks it about new containers.`
+It needs no capabilities and opens no device. Its work can be watched at /metrics, and /readyz says what is missing: the
+runtime's connection, the hook, a policy file that can be believed.`
 
 // options are the flags of inlay-nri beside the common ones.
 type options struct {
@@ -67,74 +68,102 @@ func newCommand() (*cobra.Command, *cli.Common) {
 	return cmd, o.Common
 }
 
-// run connects everything and serves until it is told to stop.
+// run connects everything and serves until it is told to stop. Started by the runtime, the rest of the settings comes
+// with the connection: only then are the adjuster made and the servers started.
 func (o *options) run(cmd *cobra.Command) error {
 	conn, err := engine.Inherited(os.Getenv)
 	if err != nil {
 		return err
 	}
-	adjuster := &lateAdjuster{}
+	s := &service{options: o, flags: cmd.Flags(), adjuster: &lateAdjuster{}, registry: observe.NewRegistry("nri")}
+	s.metrics = newMetrics(s.registry)
+	if s.engine, err = engine.New(s.engineOptions(conn)); err != nil {
+		return err
+	}
+	s.group, s.ctx = errgroup.WithContext(cmd.Context())
 	if conn == nil {
-		if err := o.build(adjuster); err != nil {
+		if err := s.start(); err != nil {
 			return err
 		}
 	}
-	registry := observe.NewRegistry("nri")
-	metrics := newMetrics(registry)
-	e, err := engine.New(o.engineOptions(cmd, conn, adjuster, metrics))
-	if err != nil {
-		return err
-	}
-	server, err := observe.Listen(o.HTTP, registry, func() []string { return missing(e.Status()) })
-	if err != nil {
-		return err
-	}
-	status, err := nristatus.Listen(filepath.Join(o.RunDir, nristatus.SocketName))
-	if err != nil {
-		server.Close()
-		return err
-	}
-	o.Log.WithFields(o.Fields()).WithField("version", buildinfo.Get().Version).Info("inlay-nri starts")
-	group, ctx := errgroup.WithContext(cmd.Context())
-	group.Go(func() error { return server.Serve(ctx) })
-	group.Go(func() error { return status.Serve(ctx, e.Status) })
-	group.Go(func() error {
-		if err := e.Run(ctx); err != nil {
+	s.group.Go(func() error {
+		if err := s.engine.Run(s.ctx); err != nil {
 			return err
 		}
 		return errEnded // ends the servers too
 	})
-	if err := group.Wait(); err != nil && !errors.Is(err, errEnded) && !errors.Is(err, context.Canceled) {
+	if err := s.group.Wait(); err != nil && !errors.Is(err, errEnded) && !errors.Is(err, context.Canceled) {
 		return err
 	}
 	o.Log.Info("inlay-nri ends")
 	return nil
 }
 
+// service is a running inlay-nri.
+type service struct {
+	*options
+	flags    *pflag.FlagSet
+	adjuster *lateAdjuster
+	registry *observe.Registry
+	metrics  *metrics
+	engine   *engine.Engine
+	group    *errgroup.Group
+	ctx      context.Context // of the group: ends when one part of it fails
+}
+
+// start makes the adjuster and starts the servers. Ports and sockets are taken before anything runs.
+func (s *service) start() error {
+	if err := s.build(s.adjuster); err != nil {
+		return err
+	}
+	server, err := observe.Listen(s.HTTP, s.registry, s.missing)
+	if err != nil {
+		return err
+	}
+	status, err := nristatus.Listen(filepath.Join(s.RunDir, nristatus.SocketName))
+	if err != nil {
+		server.Close()
+		return err
+	}
+	s.Log.WithFields(s.Fields()).WithField("version", buildinfo.Get().Version).Info("inlay-nri starts")
+	s.group.Go(func() error { return server.Serve(s.ctx) })
+	s.group.Go(func() error { return status.Serve(s.ctx, s.engine.Status) })
+	return nil
+}
+
 var errEnded = errors.New("the plugin has ended")
 
-func (o *options) engineOptions(cmd *cobra.Command, conn net.Conn, adjuster *lateAdjuster, m *metrics) engine.Options {
+func (s *service) engineOptions(conn net.Conn) engine.Options {
 	opts := engine.Options{
-		Name: "inlay", Index: o.nriIndex, Socket: o.nriSocket, Conn: conn,
-		Adjuster: adjuster, Reconciler: &reconciler{log: o.Log},
-		StatusChanged: func(s nristatus.Status) { m.nri.SetConnected(s.Ready() == nil) },
-		Observer:      m, Log: o.Log, Version: buildinfo.Get().Version,
+		Name: "inlay", Index: s.nriIndex, Socket: s.nriSocket, Conn: conn,
+		Adjuster: s.adjuster, Reconciler: &reconciler{log: s.Log},
+		StatusChanged: func(status nristatus.Status) { s.metrics.nri.SetConnected(status.Ready() == nil) },
+		Observer:      s.metrics, Log: s.Log, Version: buildinfo.Get().Version,
 	}
 	if conn != nil {
 		opts.Configure = func(_ context.Context, config string) error {
-			if err := applyConfig(cmd.Flags(), config); err != nil {
+			if err := s.configure(config); err != nil {
 				return fmt.Errorf("configuration from the runtime: %w", err)
 			}
-			return o.build(adjuster)
+			return s.start()
 		}
 	}
 	return opts
 }
 
-// missing puts a status into the words of /readyz.
-func missing(s nristatus.Status) []string {
-	if err := s.Ready(); err != nil {
-		return []string{err.Error()}
+// configure takes the runtime's configuration over.
+func (s *service) configure(config string) error {
+	if err := applyConfig(s.flags, config); err != nil {
+		return err
 	}
-	return nil
+	return s.Configured()
+}
+
+// missing gives the lines of /readyz: why the runtime does not ask us, and why we would have to say no to everybody.
+func (s *service) missing() []string {
+	var lines []string
+	if err := s.engine.Status().Ready(); err != nil {
+		lines = append(lines, err.Error())
+	}
+	return append(lines, s.adjuster.missing()...)
 }

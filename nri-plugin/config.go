@@ -1,18 +1,24 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path"
+	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/containerd/nri/pkg/api"
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/pflag"
 	"sigs.k8s.io/yaml"
 
+	"github.com/inlay-project/inlay/internal/cli"
 	"github.com/inlay-project/inlay/internal/podresources"
 	"github.com/inlay-project/inlay/internal/record"
 	"github.com/inlay-project/inlay/nri-plugin/fpga"
@@ -35,22 +41,44 @@ func (l *lateAdjuster) Adjust(ctx context.Context, pod *api.PodSandbox, ctr *api
 	return a.Adjust(ctx, pod, ctr)
 }
 
+func (l *lateAdjuster) missing() []string {
+	if a := l.real.Load(); a != nil {
+		return a.Missing()
+	}
+	return nil
+}
+
+// fixed are the flags that a configuration cannot change: by the time it comes they have been used, or the runtime has
+// the say.
+var fixed = []string{"help", "host-root", "nri-index", "nri-socket", "version"}
+
 // applyConfig takes flags from YAML, "hook-timeout: 90s" a line; a flag or its environment twin beats it.
 func applyConfig(flags *pflag.FlagSet, config string) error {
-	values := map[string]any{}
-	if err := yaml.UnmarshalStrict([]byte(config), &values); err != nil {
-		return err
+	text, err := yaml.YAMLToJSONStrict([]byte(config))
+	if err != nil {
+		return errors.New(cli.OneLine(err))
 	}
-	for name, value := range values {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber() // a float would turn a size in bytes into 5.36870912e+08
+	values := map[string]any{}
+	if err := d.Decode(&values); err != nil {
+		return errors.New("it is not a list of <flag>: <value> lines")
+	}
+	for _, name := range slices.Sorted(maps.Keys(values)) {
 		f := flags.Lookup(name)
-		if f == nil || name == "host-root" || name == "help" || name == "version" {
+		if f == nil || slices.Contains(fixed, name) {
 			return fmt.Errorf("%.80q is not a setting that can be made here", name)
 		}
 		if f.Changed {
 			continue
 		}
-		if err := flags.Set(name, fmt.Sprint(value)); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+		switch value := values[name].(type) {
+		case string, bool, json.Number:
+			if err := flags.Set(name, fmt.Sprint(value)); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+		default:
+			return fmt.Errorf("%s: %v is no single value", name, value)
 		}
 	}
 	return nil
@@ -92,7 +120,7 @@ func (o *options) build(into *lateAdjuster) error {
 // hook says how the runtime calls inlay-hook. What equals the hook's own default is left for it to find.
 func (o *options) hook() (fpga.Hook, error) {
 	h := fpga.Hook{Timeout: o.hookTimeout, HostRoot: o.hookHostRoot}
-	if h.Timeout < 2e9 {
+	if h.Timeout < 2*time.Second {
 		return h, fmt.Errorf("--hook-timeout %s is shorter than 2 s", h.Timeout)
 	}
 	var err error
@@ -148,9 +176,22 @@ func (r *reconciler) Synchronize(_ context.Context, _ []*api.PodSandbox, contain
 			continue
 		}
 		ours++
-		if len(c.GetHooks().GetCreateRuntime()) == 0 {
-			r.log.WithField("container", c.GetId()).Warn("has an allocation record and no hook: it was created without inlay-nri and will not start")
+		if missed(c) {
+			r.log.WithFields(logrus.Fields{"container": c.GetName(), "id": c.GetId()}).
+				Warn("was created while inlay-nri was not connected: its gate will not let it start; the kubelet makes another one")
 		}
 	}
 	r.log.WithFields(logrus.Fields{"containers": len(containers), "fpga": ours}).Info("synchronized")
+}
+
+// missed tells whether a container that has not started yet has the gate and not the hook that the gate asks for.
+func missed(c *api.Container) bool {
+	gate, program := false, false
+	for _, h := range c.GetHooks().GetCreateRuntime() {
+		if len(h.GetArgs()) >= 2 {
+			gate = gate || h.GetArgs()[1] == "gate"
+			program = program || h.GetArgs()[1] == "program"
+		}
+	}
+	return gate && !program && c.GetState() == api.ContainerState_CONTAINER_CREATED
 }

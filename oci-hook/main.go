@@ -13,6 +13,8 @@ import (
 	"os"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/inlay-project/inlay/internal/buildinfo"
 )
 
@@ -65,6 +67,9 @@ func run(args []string, stdin io.Reader, stdout io.Writer) (err error) {
 	if command == "" && len(args) == 1 && strings.TrimLeft(args[0], "-") == "version" {
 		command = "version"
 	}
+	if f, ok := stdin.(*os.File); ok && (command == "" || command == "gate") && isTerminal(f) {
+		command = "help" // a person; it would wait for a state that never comes
+	}
 	switch command {
 	case "":
 		err = standalone(ctx, stdin, args)
@@ -85,6 +90,11 @@ func run(args []string, stdin io.Reader, stdout io.Writer) (err error) {
 		_, err = fmt.Fprint(stdout, usage)
 	}
 	return err
+}
+
+func isTerminal(f *os.File) bool {
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
 }
 
 // caught makes an error of a panic: a runtime shows one line to the pod's owner, a stack trace would bury it.

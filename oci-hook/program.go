@@ -43,8 +43,14 @@ func program(ctx context.Context, args []string) error {
 
 // deadline ends all waiting.
 func (o *options) deadline(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("gave up after %s", o.timeout))
+	return context.WithTimeoutCause(ctx, o.timeout, gaveUpError{o.timeout})
 }
+
+// gaveUpError is context.DeadlineExceeded in words that a pod's owner understands.
+type gaveUpError struct{ after time.Duration }
+
+func (g gaveUpError) Error() string        { return fmt.Sprintf("gave up after %s", g.after) }
+func (g gaveUpError) Is(target error) bool { return target == context.DeadlineExceeded }
 
 // worker does for the ports of one container what their mode asks for.
 type worker struct {
@@ -118,7 +124,7 @@ func (w worker) journaled(ctx context.Context, p pair) error {
 		Programmed: res.Programmed, Waited: res.Waited, PR: res.PR,
 	}
 	if err != nil {
-		entry.Error = oneLine(err.Error())
+		entry.Error, entry.Reason = oneLine(err.Error()), region.Reason(err)
 	}
 	_ = journal.Append(w.p.RunDir, entry)
 	return err

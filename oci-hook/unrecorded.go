@@ -127,6 +127,8 @@ func (g given) free(wishes []region.Wish) (free, error) {
 			f.unfit = append(f.unfit, fmt.Sprintf("%s is %s on this host, not %d:%d", name, port.Dev, d.Major, d.Minor))
 		case fme.InterfaceErr != nil:
 			f.unfit = append(f.unfit, fmt.Sprintf("%s: interface id of %s: %v", name, fme.Name, fme.InterfaceErr))
+		case fme.Interface.AllOnes():
+			f.unfit = append(f.unfit, fmt.Sprintf("%s: %s reads as all ones: the card does not answer", name, fme.Name))
 		case !wished(wishes, fme.Interface):
 			f.unfit = append(f.unfit, fmt.Sprintf("%s has interface %s", name, fme.Interface))
 		case g.inUse(port):

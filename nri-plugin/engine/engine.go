@@ -187,11 +187,8 @@ func (e *Engine) runExternal(ctx context.Context) error {
 	var wait time.Duration
 	for ctx.Err() == nil {
 		s, err := e.connect(ctx, wait, &back)
-		switch {
-		case errors.Is(err, ErrStuck):
+		if err != nil || s == nil {
 			return err
-		case err != nil:
-			return nil // ctx has ended
 		}
 		began := time.Now()
 		s.serve(ctx)
@@ -206,8 +203,9 @@ func (e *Engine) runExternal(ctx context.Context) error {
 	return nil
 }
 
-// connect makes attempts, the first one after wait, until one succeeds or ctx ends. The socket's folder is watched meanwhile, from before the
-// first attempt, so that no new socket is missed.
+// connect makes attempts, the first one after wait, until one succeeds or ctx ends: then there is no session. Its only
+// error is ErrStuck. The socket's folder is watched meanwhile, from before the first attempt, so that no new socket is
+// missed.
 func (e *Engine) connect(ctx context.Context, wait time.Duration, back *backoff) (*session, error) {
 	watch := watchSocket(e.opts.Socket, e.log)
 	defer watch.close()
@@ -237,7 +235,7 @@ func (e *Engine) connect(ctx context.Context, wait time.Duration, back *backoff)
 			back.reset()
 		}
 	}
-	return nil, ctx.Err()
+	return nil, nil
 }
 
 // dial makes one attempt: connect, register, get configured.

@@ -47,12 +47,15 @@ type stubLogger struct{ log logrus.FieldLogger }
 func (l stubLogger) Debugf(_ context.Context, format string, args ...any) {
 	l.log.Debugf("nri: "+format, args...)
 }
+
 func (l stubLogger) Infof(_ context.Context, format string, args ...any) {
 	l.log.Debugf("nri: "+format, args...)
 }
+
 func (l stubLogger) Warnf(_ context.Context, format string, args ...any) {
 	l.log.Debugf("nri: "+format, args...)
 }
+
 func (l stubLogger) Errorf(_ context.Context, format string, args ...any) {
 	l.log.Debugf("nri: "+format, args...)
 }

@@ -53,7 +53,7 @@ func newSession(ctx context.Context, e *Engine, conn net.Conn) *session {
 
 // serve waits for the end of the connection or of ctx and then closes the stub.
 func (s *session) serve(ctx context.Context) {
-	reason := ""
+	var reason string
 	select {
 	case <-s.trunk.dead:
 		reason = oneLine(errConnectionLost.Error())

@@ -198,6 +198,20 @@ func allows(p *policy.Policy, ns string, mode policy.Mode, w region.Wish) error 
 		w.Function, hint)
 }
 
+// Missing says what keeps every FPGA container from being granted now, a line each.
+func (a *Adjuster) Missing() []string {
+	var lines []string
+	if err := a.c.Hook.check(a.c.Root); err != nil {
+		lines = append(lines, err.Error())
+	}
+	if a.c.Policy != "" {
+		if _, err := policy.Read(a.c.Policy, a.c.PolicyMaxAge, time.Now()); err != nil {
+			lines = append(lines, fmt.Sprintf("nothing is granted: %v", err))
+		}
+	}
+	return lines
+}
+
 func (a *Adjuster) checkHook(_ context.Context, _ *request) error { return a.c.Hook.check(a.c.Root) }
 
 func (a *Adjuster) log(r *request, g grant, took time.Duration) {

@@ -56,12 +56,16 @@ func TestAdjustmentBecomesOCI(t *testing.T) {
 		{
 			name: "a device comes with its owner and a cgroup rule without mknod",
 			adjust: func(a *api.ContainerAdjustment) {
-				a.AddDevice(&api.LinuxDevice{Path: "/dev/dfl-port.0", Type: "c", Major: 243, Minor: 7,
-					FileMode: api.FileMode(os.FileMode(0o660)), Uid: api.UInt32(uint32(1000)), Gid: api.UInt32(uint32(1000))})
+				a.AddDevice(&api.LinuxDevice{
+					Path: "/dev/dfl-port.0", Type: "c", Major: 243, Minor: 7,
+					FileMode: api.FileMode(os.FileMode(0o660)), Uid: api.UInt32(uint32(1000)), Gid: api.UInt32(uint32(1000)),
+				})
 			},
 			want: func(s *rspec.Spec) {
-				s.Linux.Devices = append(s.Linux.Devices, rspec.LinuxDevice{Path: "/dev/dfl-port.0", Type: "c", Major: 243, Minor: 7,
-					FileMode: ptr(os.FileMode(0o660)), UID: ptr(uint32(1000)), GID: ptr(uint32(1000))})
+				s.Linux.Devices = append(s.Linux.Devices, rspec.LinuxDevice{
+					Path: "/dev/dfl-port.0", Type: "c", Major: 243, Minor: 7,
+					FileMode: ptr(os.FileMode(0o660)), UID: ptr(uint32(1000)), GID: ptr(uint32(1000)),
+				})
 				s.Linux.Resources.Devices = append(s.Linux.Resources.Devices,
 					rspec.LinuxDeviceCgroup{Allow: true, Type: "c", Major: ptr(int64(243)), Minor: ptr(int64(7)), Access: "rw"})
 			},

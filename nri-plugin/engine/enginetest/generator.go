@@ -50,9 +50,11 @@ func (g *generator) RemoveAnnotation(key string)     { delete(g.spec.Annotations
 func (g *generator) AddPreStartHook(h rspec.Hook) {
 	g.hooks().Prestart = append(g.hooks().Prestart, h) //nolint:staticcheck // NRI still has this stage
 }
+
 func (g *generator) AddPostStartHook(h rspec.Hook) {
 	g.hooks().Poststart = append(g.hooks().Poststart, h)
 }
+
 func (g *generator) AddPostStopHook(h rspec.Hook) { g.hooks().Poststop = append(g.hooks().Poststop, h) }
 
 func (g *generator) AddProcessEnv(name, value string) {
@@ -76,10 +78,12 @@ func (g *generator) AddDevice(d rspec.LinuxDevice) {
 	l := g.linux()
 	l.Devices = replace(l.Devices, d, func(o rspec.LinuxDevice) bool { return o.Path == d.Path })
 }
+
 func (g *generator) RemoveDevice(path string) {
 	l := g.linux()
 	l.Devices = slices.DeleteFunc(l.Devices, func(d rspec.LinuxDevice) bool { return d.Path == path })
 }
+
 func (g *generator) AddLinuxResourcesDevice(allow bool, kind string, major, minor *int64, access string) {
 	r := g.resources()
 	r.Devices = append(r.Devices, rspec.LinuxDeviceCgroup{Allow: allow, Type: kind, Major: major, Minor: minor, Access: access})
@@ -91,6 +95,7 @@ func (g *generator) AddOrReplaceLinuxNamespace(ns, path string) error {
 		func(o rspec.LinuxNamespace) bool { return o.Type == kind })
 	return nil
 }
+
 func (g *generator) RemoveLinuxNamespace(ns string) error {
 	l := g.linux()
 	l.Namespaces = slices.DeleteFunc(l.Namespaces, func(o rspec.LinuxNamespace) bool { return string(o.Type) == ns })
@@ -110,6 +115,7 @@ func (g *generator) AddLinuxResourcesHugepageLimit(size string, limit uint64) {
 	r.HugepageLimits = replace(r.HugepageLimits, rspec.LinuxHugepageLimit{Pagesize: size, Limit: limit},
 		func(o rspec.LinuxHugepageLimit) bool { return o.Pagesize == size })
 }
+
 func (g *generator) AddLinuxResourcesUnified(key, value string) {
 	put(&g.resources().Unified, key, value)
 }

@@ -233,6 +233,7 @@ func (pluginCounter) RecordPluginInvocation(string, string, error)      {}
 func (pluginCounter) RecordPluginLatency(string, string, time.Duration) {}
 func (pluginCounter) RecordPluginAdjustments(string, string, *api.ContainerAdjustment, int, int) {
 }
+
 func (c pluginCounter) UpdatePluginCount(n int) {
 	c.r.mu.Lock()
 	defer c.r.mu.Unlock()
