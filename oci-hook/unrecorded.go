@@ -103,7 +103,7 @@ func (g given) chosen(ctx context.Context, wishes []region.Wish) ([]pair, error)
 type free struct {
 	slots []region.Slot
 	cards map[string]*fpga.FME // by port
-	busy  []string             // nodes of the interfaces asked for that somebody has open
+	busy  []*fpga.Port         // those of the interfaces asked for that somebody has open
 	unfit []string             // why other ports do not count
 }
 
@@ -132,7 +132,7 @@ func (g given) free(wishes []region.Wish) (free, error) {
 		case !wished(wishes, fme.Interface):
 			f.unfit = append(f.unfit, fmt.Sprintf("%s has interface %s", name, fme.Interface))
 		case g.inUse(port):
-			f.busy = append(f.busy, port.Node)
+			f.busy = append(f.busy, port)
 		default:
 			f.cards[name] = fme
 			f.slots = append(f.slots, region.Slot{
@@ -178,8 +178,8 @@ func (f free) tooFew(wishes []region.Wish, short region.Wish) error {
 func (f free) why() string {
 	const few = 4
 	var reasons []string
-	for _, node := range f.busy {
-		reasons = append(reasons, fmt.Sprintf("%s is in use by %s", path.Base(node), region.Holder(node)))
+	for _, port := range f.busy {
+		reasons = append(reasons, fmt.Sprintf("%s is in use by %s", port.Name, region.Holder(port.Node, port.Dev)))
 	}
 	reasons = append(reasons, f.unfit...)
 	if len(reasons) == 0 {

@@ -70,7 +70,7 @@ func normalize(resource string, in []Device) (out []Device, skipped []Skipped) {
 		if d.Health == "" {
 			d.Health = Healthy
 		}
-		reason := ""
+		var reason string
 		switch {
 		case d.ID == "":
 			reason = "device without id"

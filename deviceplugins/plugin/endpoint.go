@@ -54,14 +54,15 @@ func holdPeer(ctx context.Context, path string) (*hold, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The beginning of HTTP/2 with empty settings: a gRPC server closes a connection that stays silent.
-	io.WriteString(conn, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00")
+	// The beginning of HTTP/2 with empty settings: a gRPC server closes a connection that stays silent. A peer that is
+	// gone before it reads that is found by wait.
+	_, _ = io.WriteString(conn, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00")
 	return &hold{conn: conn, gone: make(chan struct{})}, nil
 }
 
 // wait returns when the peer has gone or the hold was closed.
 func (h *hold) wait() {
-	io.Copy(io.Discard, h.conn)
+	_, _ = io.Copy(io.Discard, h.conn) // however it ended, it ended
 	h.conn.Close()
 	close(h.gone)
 }

@@ -154,7 +154,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		})
 	}
 	if folders != nil && !e.conf.watched {
-		e.tasks.Go(func() { folders.Run(ctx) }) // closes it in the end
+		e.tasks.Go(func() { _ = folders.Run(ctx) }) // closes it in the end; that we poll has been told
 	}
 	if e.events == nil {
 		conn, err := uevent.Open()

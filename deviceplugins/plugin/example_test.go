@@ -2,6 +2,7 @@ package plugin_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -44,11 +45,14 @@ func Example() {
 	defer cancel()
 	host, _ := os.MkdirTemp("", "kitchen")
 	defer os.RemoveAll(host)
-	os.WriteFile(filepath.Join(host, "coffee0"), nil, 0o600)
+	plugIn := func(name string) error { return os.WriteFile(filepath.Join(host, name), nil, 0o600) }
 
 	kubelet := kubelettest.New(filepath.Join(host, "device-plugins"))
 	defer kubelet.Close()
-	kubelet.Start()
+	if err := errors.Join(plugIn("coffee0"), kubelet.Start()); err != nil {
+		fmt.Println(err)
+		return
+	}
 
 	engine, err := plugin.New(plugin.Config{Folder: kubelet.Folder(), Families: []plugin.Family{coffee{dev: host}}})
 	if err != nil {
@@ -64,7 +68,10 @@ func Example() {
 	r, _ := kubelet.Wait(ctx, "kitchen.example.org/coffee", has(1))
 	fmt.Println("the kubelet has", r.IDs())
 
-	os.WriteFile(filepath.Join(host, "coffee1"), nil, 0o600) // plugged in
+	if err := plugIn("coffee1"); err != nil {
+		fmt.Println(err)
+		return
+	}
 	r, _ = kubelet.Wait(ctx, "kitchen.example.org/coffee", has(2))
 	fmt.Println("the kubelet has", r.IDs())
 
@@ -72,7 +79,9 @@ func Example() {
 	fmt.Println("a container gets", answer.GetDevices()[0].GetContainerPath())
 
 	cancel()
-	<-done
+	if err := <-done; err != nil {
+		fmt.Println(err)
+	}
 	// Output:
 	// the kubelet has [coffee0]
 	// the kubelet has [coffee0 coffee1]

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"path/filepath"
 	"sync"
 	"time"
@@ -110,7 +111,7 @@ func (r *resource) run(ctx context.Context, retire func() bool) {
 			return
 		}
 	}
-	r.server = grpc.NewServer(grpc.WaitForHandlers(true), grpc.ReadBufferSize(4<<10), grpc.WriteBufferSize(4<<10), grpc.SharedWriteBuffer(true))
+	r.server = grpc.NewServer(grpc.WaitForHandlers(true), grpc.ReadBufferSize(4<<10), grpc.WriteBufferSize(4<<10))
 	v1beta1.RegisterDevicePluginServer(r.server, r.service)
 	defer r.close()
 	for {
@@ -216,7 +217,12 @@ func (r *resource) keepSocket(ctx context.Context) error {
 	}
 	r.listener, r.need = next, true
 	r.setStandby(false)
-	r.tasks.Go(func() { r.server.Serve(next) })
+	r.tasks.Go(func() {
+		// It ends when next is closed: by the one that replaces it, or with the server.
+		if err := r.server.Serve(next); err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, grpc.ErrServerStopped) {
+			log.WithError(err).Error("socket takes no connections any more")
+		}
+	})
 	return nil
 }
 

@@ -77,7 +77,7 @@ func (s *service) Allocate(ctx context.Context, req *v1beta1.AllocateRequest) (*
 		took := time.Since(began)
 		s.observer.Allocated(s.resource, resultOf(err), took)
 		entry := s.log.WithFields(logrus.Fields{
-			"resource": s.resource, "devices": strings.Join(container.GetDevicesIds(), ","), "duration": took,
+			"resource": s.resource, "devices": strings.Join(container.GetDevicesIds(), ","), "duration": took.String(),
 		})
 		if err != nil {
 			entry.WithError(err).Warn("allocation refused")

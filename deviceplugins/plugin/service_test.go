@@ -50,8 +50,10 @@ func TestMergeGivesSharedThingsOnce(t *testing.T) {
 	node := func(name string) plugin.Node { return plugin.Node{HostPath: name, ContainerPath: name} }
 	got := plugin.Merge([]plugin.Device{
 		{Grant: plugin.Grant{Nodes: []plugin.Node{node("/dev/a"), node("/dev/shared")}, CDI: []string{"x/y=gate"}, Env: map[string]string{"A": "1", "B": "1"}}},
-		{Grant: plugin.Grant{Nodes: []plugin.Node{node("/dev/shared"), node("/dev/b")}, CDI: []string{"x/y=gate"}, Env: map[string]string{"B": "2"},
-			Mounts: []plugin.Mount{{HostPath: "/h", ContainerPath: "/c", ReadOnly: true}}, Annotations: map[string]string{"k": "v"}}},
+		{Grant: plugin.Grant{
+			Nodes: []plugin.Node{node("/dev/shared"), node("/dev/b")}, CDI: []string{"x/y=gate"}, Env: map[string]string{"B": "2"},
+			Mounts: []plugin.Mount{{HostPath: "/h", ContainerPath: "/c", ReadOnly: true}}, Annotations: map[string]string{"k": "v"},
+		}},
 	})
 	spec := func(name string) *v1beta1.DeviceSpec {
 		return &v1beta1.DeviceSpec{HostPath: name, ContainerPath: name, Permissions: "rw"}

@@ -3,8 +3,8 @@ package plugin
 import (
 	"bytes"
 	"encoding/binary"
+	"hash"
 	"hash/fnv"
-	"io"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -41,19 +41,20 @@ func fingerprint(values []value, buf []byte) uint64 {
 	return h.Sum64()
 }
 
-func (v value) read(h io.Writer, buf []byte) {
+func (v value) read(h hash.Hash, buf []byte) {
 	mark := [2]byte{0, 0}
 	fd, _, errno := unix.RawSyscall6(unix.SYS_OPENAT, atFDCWD, uintptr(unsafe.Pointer(&v[0])),
 		unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0, 0, 0)
 	if errno == 0 {
 		var n uintptr
 		n, _, errno = unix.RawSyscall(unix.SYS_READ, fd, uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)))
-		if errno == 0 {
+		switch errno {
+		case 0:
 			h.Write(buf[:n])
-		} else if errno == unix.EISDIR {
+		case unix.EISDIR:
 			errno = readNames(h, fd, buf)
 		}
-		unix.RawSyscall(unix.SYS_CLOSE, fd, 0, 0)
+		_, _, _ = unix.RawSyscall(unix.SYS_CLOSE, fd, 0, 0) // it was only read
 	}
 	mark[1] = byte(errno)
 	h.Write(mark[:]) // also the end of the value
@@ -66,7 +67,7 @@ const atFDCWD = ^uintptr(99) // -100
 const direntHead = 8 + 8 + 2 + 1
 
 // readNames writes the names in an open folder. The kernel gives them in one order for as long as nothing changes.
-func readNames(h io.Writer, fd uintptr, buf []byte) unix.Errno {
+func readNames(h hash.Hash, fd uintptr, buf []byte) unix.Errno {
 	for range mostReads {
 		n, _, errno := unix.RawSyscall(unix.SYS_GETDENTS64, fd, uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)))
 		if errno != 0 || n == 0 {

@@ -1,6 +1,7 @@
 package plugin_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -42,8 +43,10 @@ func TestChangeInAWatchedFolderMeansAScan(t *testing.T) {
 	b.await(regionA, "dfl-fme.2")
 	b.rack.set(func(r *rack) { r.inv = plugin.Inventory{regionA: devices("dfl-fme.3")} })
 	b.eventually("the new folder is watched", func() bool {
-		os.WriteFile(filepath.Join(dev, "dfl-fme.3"), nil, 0o600)
-		os.Remove(filepath.Join(dev, "dfl-fme.3"))
+		node := filepath.Join(dev, "dfl-fme.3")
+		if err := errors.Join(os.WriteFile(node, nil, 0o600), os.Remove(node)); err != nil {
+			t.Fatal(err)
+		}
 		time.Sleep(20 * time.Millisecond)
 		return len(b.kubelet.Resource(regionA).Devices) == 1 && b.kubelet.Resource(regionA).IDs()[0] == "dfl-fme.3"
 	})
@@ -58,13 +61,19 @@ func TestValueThatChangesSilentlyMeansAScan(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	for name, change := range map[string]func(){
 		"content":           func() { write(attr, "f7df405cbd7acf7222f144b0b93acd18\n") },
-		"gone":              func() { os.Remove(attr) },
-		"replaced":          func() { write(attr+"~", "0"); os.Rename(attr+"~", attr) },
+		"gone":              func() { must(os.Remove(attr)) },
+		"replaced":          func() { write(attr+"~", "0"); must(os.Rename(attr+"~", attr)) },
 		"a name in folder":  func() { write(filepath.Join(class, "region1"), "") },
-		"folder is a file":  func() { os.RemoveAll(class); write(class, "") },
-		"unreadable folder": func() { os.RemoveAll(class); os.Symlink(class, class) },
+		"folder is a file":  func() { must(os.RemoveAll(class)); write(class, "") },
+		"unreadable folder": func() { must(os.RemoveAll(class)); must(os.Symlink(class, class)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			os.RemoveAll(class)

@@ -121,7 +121,7 @@ func (p *Programmer) run(ctx context.Context, job *job, res *Result) error {
 	finished := make(chan error, 1)
 	p.tell(job.req, Reconfiguring)
 	p.jobs.Go(func() {
-		err := job.program()
+		err := job.guarded()
 		job.close() // first: whoever gets nil from Ensure may open the port at once
 		finished <- err
 	})
@@ -225,7 +225,7 @@ func (p *Programmer) hold(ctx context.Context, req Request, fme *fpga.FME, port 
 		return false, nil
 	})
 	if err != nil && told && ctx.Err() != nil {
-		return h, fmt.Errorf("in use by %s: %w", Holder(port.Node), err)
+		return h, fmt.Errorf("in use by %s: %w", Holder(port.Node, port.Dev), err)
 	}
 	return h, err
 }

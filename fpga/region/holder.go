@@ -5,11 +5,15 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/inlay-project/inlay/internal/hostfs"
 )
 
 // Holder names the processes that have a node open, as far as this process may see: "process 4711 (nlb3)". It is for
 // messages only.
-func Holder(node string) string {
+func Holder(node string, dev hostfs.Dev) string {
 	procs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil || len(procs) == 0 {
 		return "another process"
@@ -17,7 +21,7 @@ func Holder(node string) string {
 	self := os.Getpid()
 	var found []string
 	for _, proc := range procs {
-		if proc == fmt.Sprintf("/proc/%d", self) || !hasOpen(proc, node) {
+		if proc == fmt.Sprintf("/proc/%d", self) || !hasOpen(proc, node, dev) {
 			continue
 		}
 		comm, _ := os.ReadFile(filepath.Join(proc, "comm"))
@@ -32,17 +36,25 @@ func Holder(node string) string {
 	return strings.Join(found, ", ")
 }
 
-// hasOpen looks for a descriptor whose name ends in the node's path: a container's /dev is another folder under the
-// same name.
-func hasOpen(proc, node string) bool {
+// hasOpen looks for a descriptor of the device. Names are looked at first, because they cost no look at the file: they
+// end in the node's path in every container. What is a device must have the number too.
+func hasOpen(proc, node string, dev hostfs.Dev) bool {
 	dir := filepath.Join(proc, "fd")
 	fds, err := os.ReadDir(dir)
 	if err != nil {
 		return false
 	}
 	for _, fd := range fds {
-		link, err := os.Readlink(filepath.Join(dir, fd.Name()))
-		if err == nil && strings.HasSuffix(strings.TrimSuffix(link, " (deleted)"), node) {
+		file := filepath.Join(dir, fd.Name())
+		link, err := os.Readlink(file)
+		if err != nil || !strings.HasSuffix(strings.TrimSuffix(link, " (deleted)"), node) {
+			continue
+		}
+		var st unix.Stat_t
+		if unix.Stat(file, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFCHR {
+			return true // an emulated device is an ordinary file
+		}
+		if (hostfs.Dev{Major: unix.Major(st.Rdev), Minor: unix.Minor(st.Rdev)}) == dev {
 			return true
 		}
 	}

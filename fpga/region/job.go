@@ -123,6 +123,16 @@ func (j *job) mismatch(format string, args ...any) error {
 	return &bitstream.Error{Path: j.req.File, Kind: bitstream.ErrMismatch, Err: fmt.Errorf(format, args...)}
 }
 
+// guarded keeps a bug in the job from ending the process with a trace and no word to whoever waits.
+func (j *job) guarded() (err error) {
+	defer func() {
+		if bug := recover(); bug != nil {
+			err = fmt.Errorf("internal error: %v", bug)
+		}
+	}()
+	return j.program()
+}
+
 // program runs from the record's mark to the record. It is not interrupted.
 func (j *job) program() error {
 	driver, _ := card.DriverOf(j.port.Name)

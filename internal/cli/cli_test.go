@@ -261,14 +261,14 @@ func TestHelpAndVersionTeach(t *testing.T) {
 
 func TestLogFormats(t *testing.T) {
 	for _, tt := range []struct{ format, want string }{
-		{"text", `msg="region programmed" dur=0.4125`},
-		{"json", `"dur":0.4125`},
+		{"text", `msg="region programmed" duration=412.5ms`},
+		{"json", `"duration":"412.5ms"`},
 	} {
 		p := newProgram(t)
 		var log bytes.Buffer
 		p.common.Log.SetOutput(&log)
 		p.body = func(context.Context) error {
-			p.common.Log.WithField("dur", Seconds(412500*time.Microsecond)).Info("region programmed")
+			p.common.Log.WithField("duration", (412500 * time.Microsecond).String()).Info("region programmed")
 			p.common.Log.Debug("not shown")
 			return nil
 		}

@@ -3,7 +3,6 @@ package cli
 import (
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/sirupsen/logrus"
 )
@@ -47,6 +46,3 @@ func parseLevel(s string) (logrus.Level, error) {
 	}
 	return 0, fmt.Errorf("--log-level %q is none of %s", s, strings.Join(names, ", "))
 }
-
-// Seconds gives a duration the form of the log field "dur": seconds with microseconds, a number in JSON too.
-func Seconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1e6 }

@@ -111,7 +111,7 @@ func (s *session) adjust(ctx context.Context, pod *api.PodSandbox, ctr *api.Cont
 		defer func() { <-e.slots }()
 		answered <- e.call(wctx, pod, ctr)
 		if left.Load() {
-			e.entry(pod, ctr).WithField("duration", time.Since(now)).Warn("the adjuster ended long after its deadline")
+			e.entry(pod, ctr).WithField("duration", time.Since(now).String()).Warn("the adjuster ended long after its deadline")
 		}
 	}()
 
@@ -184,7 +184,7 @@ func (e *Engine) panicked(pod *api.PodSandbox, ctr *api.Container, p any) error 
 // looked like a context error there would count as our death and let the container start.
 func (e *Engine) refuse(pod *api.PodSandbox, ctr *api.Container, result Result, took time.Duration, err error) error {
 	text := oneLine(err.Error())
-	e.entry(pod, ctr).WithFields(logrus.Fields{"duration": took, "result": string(result), "reason": text}).Warn("container refused")
+	e.entry(pod, ctr).WithFields(logrus.Fields{"duration": took.String(), "result": string(result), "reason": text}).Warn("container refused")
 	return fmt.Errorf("inlay-nri refused %s: %s", identity(pod, ctr), text)
 }
 
