@@ -29,11 +29,11 @@ const (
 func StandardPolicy() policy.Policy {
 	var ns policy.Namespace
 	for _, iface := range []string{Interface, OtherInterface} {
-		ns.Regions = append(ns.Regions, policy.Region{Name: "region-" + iface[:6], Interface: fpga.InterfaceID(iface)})
+		ns.Regions = append(ns.Regions, policy.Region{Name: "region-" + iface[:6], Interface: iface})
 		for _, fn := range []string{NLB0, NLB3} {
 			for _, mode := range []policy.Mode{policy.ModeAF, policy.ModeRegion} {
 				ns.Functions = append(ns.Functions, policy.Function{
-					Name: fmt.Sprintf("%s-%s-%s", fn[:6], iface[:6], mode), Interface: fpga.InterfaceID(iface), Function: fpga.FunctionID(fn), Mode: mode,
+					Name: fmt.Sprintf("%s-%s-%s", fn[:6], iface[:6], mode), Interface: iface, Function: fn, Mode: mode,
 				})
 			}
 		}
@@ -205,7 +205,7 @@ func (w *Workload) Container() *Container { return w.container }
 // Ports are the ports that the container sees, each with what afu-read said of it.
 func (w *Workload) Ports() map[string]string {
 	w.t.Helper()
-	w.inlay.Node.eventually("the workload's output", readyLimit, func() error {
+	w.inlay.Node.eventually("the workload's output", func() error {
 		if log := w.container.Logs(); !strings.HasSuffix(log, "ready\n") {
 			return fmt.Errorf("so far: %q", log)
 		}

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/inlay-project/inlay/fpga"
 	"github.com/inlay-project/inlay/internal/policy"
 )
 
@@ -18,7 +17,7 @@ func writePolicy(file string) error {
 	var ns policy.Namespace
 	for _, afu := range []string{nlb0, nlb3} {
 		ns.Functions = append(ns.Functions, policy.Function{
-			Name: afu[:8], Interface: iface, Function: fpga.FunctionID(afu), Mode: policy.ModeRegion,
+			Name: afu[:8], Interface: iface, Function: afu, Mode: policy.ModeRegion,
 		})
 	}
 	data, err := json.Marshal(policy.Policy{

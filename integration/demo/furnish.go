@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/inlay-project/inlay/fpga"
 	"github.com/inlay-project/inlay/internal/policy"
 )
 
@@ -67,7 +66,7 @@ func writePolicy(dir string) error {
 	var ns policy.Namespace
 	for name, fn := range map[string]string{"nlb0": preloaded, "nlb3": wanted, "half-copied": broken} {
 		ns.Functions = append(ns.Functions, policy.Function{
-			Name: name, Interface: iface, Function: fpga.FunctionID(fn), Mode: policy.ModeRegion,
+			Name: name, Interface: iface, Function: fn, Mode: policy.ModeRegion,
 		})
 	}
 	b, err := json.MarshalIndent(policy.Policy{

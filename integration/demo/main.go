@@ -29,7 +29,7 @@ func main() {
 	inside := flag.String("inside", "", "host tree; set by the demo itself, which runs again under the emulator")
 	flag.Parse()
 	logrus.SetOutput(io.Discard) // NRI's library tells its own story there
-	err := error(nil)
+	var err error
 	if *inside == "" {
 		err = outside(ctx, *bin)
 	} else {

@@ -125,7 +125,7 @@ func (d *daemon) stop() error {
 	select {
 	case <-d.exited:
 	case <-time.After(10 * time.Second):
-		d.kill()
+		_ = d.kill() // that it was needed is the error
 		return fmt.Errorf("%s did not end when asked to", filepath.Base(d.cmd.Path))
 	}
 	if d.err != nil && !killed(d.err) {

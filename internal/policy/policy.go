@@ -15,8 +15,6 @@ import (
 	"os"
 	"slices"
 	"time"
-
-	"github.com/inlay-project/inlay/fpga"
 )
 
 // Format is the newest format that this program understands.
@@ -35,16 +33,16 @@ const (
 
 // Function is an AcceleratorFunction that leads to a resource.
 type Function struct {
-	Name      string           `json:"name"`
-	Interface fpga.InterfaceID `json:"interfaceId"`
-	Function  fpga.FunctionID  `json:"afuId"`
-	Mode      Mode             `json:"mode"`
+	Name      string `json:"name"`
+	Interface string `json:"interfaceId"`
+	Function  string `json:"afuId"`
+	Mode      Mode   `json:"mode"`
 }
 
 // Region is an FpgaRegion.
 type Region struct {
-	Name      string           `json:"name"`
-	Interface fpga.InterfaceID `json:"interfaceId"`
+	Name      string `json:"name"`
+	Interface string `json:"interfaceId"`
 }
 
 // Namespace is what the pods of one namespace may have.
@@ -135,13 +133,13 @@ func Parse(b []byte) (*Policy, error) {
 }
 
 // AllowsFunction tells whether a namespace has a mapping of that mode with exactly these ids.
-func (p *Policy) AllowsFunction(namespace string, mode Mode, i fpga.InterfaceID, fn fpga.FunctionID) bool {
+func (p *Policy) AllowsFunction(namespace string, mode Mode, iface, function string) bool {
 	return slices.ContainsFunc(p.Namespaces[namespace].Functions, func(f Function) bool {
-		return f.Mode == mode && f.Interface == i && f.Function == fn
+		return f.Mode == mode && f.Interface == iface && f.Function == function
 	})
 }
 
 // AllowsRegion tells whether a namespace has a mapping to a whole FME of an interface.
-func (p *Policy) AllowsRegion(namespace string, i fpga.InterfaceID) bool {
-	return slices.ContainsFunc(p.Namespaces[namespace].Regions, func(r Region) bool { return r.Interface == i })
+func (p *Policy) AllowsRegion(namespace, iface string) bool {
+	return slices.ContainsFunc(p.Namespaces[namespace].Regions, func(r Region) bool { return r.Interface == iface })
 }

@@ -11,7 +11,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/inlay-project/inlay/fpga"
 	"github.com/inlay-project/inlay/internal/policy"
 )
 
@@ -47,8 +46,8 @@ func TestOnlyTheNamespacesOwnMappingsGrant(t *testing.T) {
 	for name, c := range map[string]struct {
 		namespace string
 		mode      policy.Mode
-		iface     fpga.InterfaceID
-		fn        fpga.FunctionID
+		iface     string
+		fn        string
 		want      bool
 	}{
 		"its mapping":       {"video", policy.ModeRegion, iface, nlb0, true},

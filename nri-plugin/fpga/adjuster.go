@@ -172,7 +172,7 @@ func (a *Adjuster) askPolicy(_ context.Context, r *request) error {
 	for _, d := range r.devices {
 		i := d.fme.Interface
 		if r.mode == modeRegiondevel {
-			if !p.AllowsRegion(ns, i) {
+			if !p.AllowsRegion(ns, string(i)) {
 				return fmt.Errorf("namespace %s has no FpgaRegion for interface %s", ns, i)
 			}
 		} else if err := allows(p, ns, policy.ModeAF, region.Wish{Interface: i, Function: d.af}); err != nil {
@@ -184,14 +184,14 @@ func (a *Adjuster) askPolicy(_ context.Context, r *request) error {
 
 // allows asks for a mapping with exactly these ids; one of the other mode is named, because it is easily taken for one.
 func allows(p *policy.Policy, ns string, mode policy.Mode, w region.Wish) error {
-	if p.AllowsFunction(ns, mode, w.Interface, w.Function) {
+	if p.AllowsFunction(ns, mode, string(w.Interface), string(w.Function)) {
 		return nil
 	}
 	other, hint := policy.ModeAF, ""
 	if mode == policy.ModeAF {
 		other = policy.ModeRegion
 	}
-	if p.AllowsFunction(ns, other, w.Interface, w.Function) {
+	if p.AllowsFunction(ns, other, string(w.Interface), string(w.Function)) {
 		hint = fmt.Sprintf("; it has one of mode %s", other)
 	}
 	return fmt.Errorf("namespace %s has no AcceleratorFunction of mode %s for interface %s, function %s%s", ns, mode, w.Interface,

@@ -153,7 +153,7 @@ func policyOf(namespace string, n policy.Namespace) policy.Policy {
 
 func function(mode policy.Mode, i, fn string) policy.Namespace {
 	return policy.Namespace{Functions: []policy.Function{
-		{Name: "f", Interface: fpga.InterfaceID(i), Function: fpga.FunctionID(fn), Mode: mode},
+		{Name: "f", Interface: i, Function: fn, Mode: mode},
 	}}
 }
 
