@@ -66,7 +66,8 @@ integration: build ## real containerd and runc, kubelet and faults; needs root o
 
 .PHONY: bench
 bench: build ## the benchmark tables, each figure beside its baseline; root for those on real runtimes
-	$(Q)$(GO) run ./integration/bench
+	$(Q)if [ $$(id -u) = 0 ]; then $(GO) run ./integration/cmd/components build containerd runc >/dev/null; fi
+	$(Q)$(GO) run ./integration/bench -bin bin $(BENCHFLAGS)
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (10m); the result goes to docs/results/fuzz.md

@@ -38,7 +38,7 @@ func faults() []fault {
 			name: "inlay-nri is killed in the middle of a request", cause: unseen, skipsNRI: true,
 			inject: func(r *faultRun) { r.Kubelet.SetSilent(true) },
 			during: func(r *faultRun) {
-				r.node.eventually("inlay-nri asking the kubelet", readyLimit, func() error {
+				r.node.eventually("inlay-nri asking the kubelet", func() error {
 					if r.Kubelet.Waiting() == 0 {
 						return errNotYet
 					}
@@ -107,7 +107,7 @@ func faults() []fault {
 			name: "the hook is killed in the middle", cause: `createRuntime hook.*killed`,
 			inject: func(r *faultRun) { r.node.SetFaults(emulator.Faults{"*": {PRDelay: "1500ms"}}) },
 			during: func(r *faultRun) {
-				r.node.eventually("the program hook", readyLimit, func() error {
+				r.node.eventually("the program hook", func() error {
 					pids := processesWith("inlay-hook\x00program\x00", r.node.HostRoot)
 					if len(pids) == 0 {
 						return errNotYet

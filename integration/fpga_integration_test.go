@@ -131,9 +131,10 @@ func TestNextPodWaitsForTheTerminatingOne(t *testing.T) {
 	i := fpgaNode(t, InlayOptions{}, "dfl:ports=1")
 	first := i.NewWorkload("first", Regions(Want{Interface, NLB0}))
 	first.MustRun()
-	// Holds the port open, as a program that uses it does.
-	go first.Container().Container.Exec(i.Node.ctx(), "sh", "-c", "exec 3<>/dev/dfl-port.0; sleep 600")
-	i.Node.eventually("the first pod's program opening its port", readyLimit, func() error {
+	// Holds the port open, as a program that uses it does; its end is the pod's.
+	holder, ctx := first.Container().Container, i.Node.ctx()
+	go func() { _, _ = holder.Exec(ctx, "sh", "-c", "exec 3<>/dev/dfl-port.0; sleep 600") }()
+	i.Node.eventually("the first pod's program opening its port", func() error {
 		if len(processesWith("exec 3<>/dev/dfl-port.0")) == 0 && len(processesWith("sleep\x00600\x00")) == 0 {
 			return errNotYet
 		}

@@ -69,7 +69,7 @@ func (n *Node) StartInlay(o InlayOptions) *Inlay {
 	n.cleanup("kubelet", func(context.Context) error { return i.Kubelet.Stop() })
 	i.StartNRI()
 	i.StartDevicePlugin()
-	n.eventually("registration of inlay-deviceplugin", readyLimit, func() error {
+	n.eventually("registration of inlay-deviceplugin", func() error {
 		if !i.DevicePlugin.Alive() {
 			return process.Permanent(fmt.Errorf("it ended:\n%s", i.DevicePlugin.Tail(10)))
 		}
@@ -100,7 +100,7 @@ func (i *Inlay) StartNRI() {
 // WaitForNRI returns when inlay-nri is connected to containerd and synchronized.
 func (i *Inlay) WaitForNRI() {
 	i.t.Helper()
-	i.Node.eventually("inlay-nri's connection", readyLimit, func() error {
+	i.Node.eventually("inlay-nri's connection", func() error {
 		if !i.NRI.Alive() {
 			return process.Permanent(fmt.Errorf("inlay-nri ended:\n%s", i.NRI.Tail(20)))
 		}
@@ -158,7 +158,7 @@ func installProgram(from, to string) error {
 	if err != nil {
 		return err
 	}
-	defer out.Cleanup()
+	defer func() { _ = out.Cleanup() }() // nothing is left of it, or it has been put in place
 	if _, err := io.Copy(out, in); err != nil {
 		return err
 	}

@@ -144,10 +144,10 @@ func (n *Node) within(d time.Duration) context.Context {
 
 func (n *Node) path(name string) string { return filepath.Join(n.Dir, name) }
 
-// eventually waits for a condition that the test has a right to.
-func (n *Node) eventually(what string, limit time.Duration, check func() error) {
+// eventually waits for a condition that the test has a right to, within readyLimit.
+func (n *Node) eventually(what string, check func() error) {
 	n.t.Helper()
-	if err := process.Poll(n.within(limit), check); err != nil {
+	if err := process.Poll(n.within(readyLimit), check); err != nil {
 		n.t.Fatalf("%s: %v", what, err)
 	}
 }

@@ -98,16 +98,13 @@ func (b *bench) folder() (dir string, remove func(), err error) {
 	return dir, func() { _ = os.RemoveAll(dir) }, os.Mkdir(dir, 0o755) // the whole of dir goes in the end
 }
 
-// emulate runs the emulator's own commands: tree, gbs, aocx. It gives what was printed.
-func (b *bench) emulate(ctx context.Context, args ...string) (string, error) {
-	var stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, b.ours("fpga-emulator"), args...)
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
+// emulate runs the emulator's own commands: tree, gbs, aocx.
+func (b *bench) emulate(ctx context.Context, args ...string) error {
+	out, err := exec.CommandContext(ctx, b.ours("fpga-emulator"), args...).CombinedOutput()
 	if err != nil {
-		return "", fmt.Errorf("fpga-emulator %s: %w: %s", args[0], err, bytes.TrimSpace(stderr.Bytes()))
+		return fmt.Errorf("fpga-emulator %s: %w: %s", args[0], err, bytes.TrimSpace(out))
 	}
-	return string(bytes.TrimSpace(out)), nil
+	return nil
 }
 
 // kubeletDir is the kubelet's folder in a host tree. Its name is shorter than a real one's, for the sockets below it.
@@ -119,8 +116,7 @@ func (b *bench) tree(ctx context.Context, dir string, cards ...string) error {
 	for _, c := range cards {
 		args = append(args, "--card", c)
 	}
-	_, err := b.emulate(ctx, append(args, dir)...)
-	return err
+	return b.emulate(ctx, append(args, dir)...)
 }
 
 // findFME reads the first card of a host tree.

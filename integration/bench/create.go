@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/inlay-project/inlay/integration"
 	"github.com/inlay-project/inlay/integration/cri"
@@ -25,7 +28,7 @@ const (
 func (b *bench) tools(ctx context.Context) (integration.Tools, error) {
 	t, err := integration.BuildRuntime(ctx, b.dir, b.progress)
 	if err != nil {
-		return t, err
+		return t, notRunError{"no containerd: " + strings.Join(strings.Fields(err.Error()), " ")}
 	}
 	return t.WithInlay(ctx, b.bin, b.dir)
 }
@@ -118,33 +121,44 @@ func (c *creation) block(start func() (end func(), err error)) (times, error) {
 	}
 	defer end()
 	var took times
-	for i := range warmUp + blockSize {
+	var made []*cri.Container
+	for range warmUp + blockSize {
 		spec := integration.Shell("true")
 		spec.Attempt = c.attempt
 		c.attempt++
-		d, err := c.create(spec)
+		began := time.Now()
+		one, err := c.create(spec)
 		if err != nil {
 			return nil, err
 		}
-		if i >= warmUp {
-			took = append(took, d)
-		}
+		took, made = append(took, time.Since(began)), append(made, one)
 	}
-	return took, nil
+	return took[warmUp:], c.remove(made)
 }
 
-func (c *creation) create(spec cri.ContainerSpec) (time.Duration, error) {
-	ctx, cancel := context.WithTimeout(c.h.Context(), 30*time.Second)
+const callLimit = 60 * time.Second
+
+func (c *creation) create(spec cri.ContainerSpec) (*cri.Container, error) {
+	ctx, cancel := context.WithTimeout(c.h.Context(), callLimit)
 	defer cancel()
-	began := time.Now()
-	made, err := c.pod.Pod.Create(ctx, spec)
-	took := time.Since(began)
-	if err != nil {
-		return 0, err
-	}
-	return took, made.Remove(ctx)
+	return c.pod.Pod.Create(ctx, spec)
 }
 
+// remove takes a block's containers away, several at a time: that takes longer than to make them and is not measured.
+func (c *creation) remove(made []*cri.Container) error {
+	group, ctx := errgroup.WithContext(c.h.Context())
+	group.SetLimit(4)
+	for _, one := range made {
+		group.Go(func() error {
+			ctx, cancel := context.WithTimeout(ctx, callLimit)
+			defer cancel()
+			return one.Remove(ctx)
+		})
+	}
+	return group.Wait()
+}
+
+// inlayNRI says itself when it is connected.
 func (c *creation) inlayNRI() (func(), error) {
 	p, end, err := c.b.start(c.node.Dir, "inlay-nri", c.b.ours("inlay-nri"),
 		"--host-root", c.node.HostRoot, "--nri-socket", c.node.NRISocket(), "--podresources", "",
@@ -164,7 +178,7 @@ func (c *creation) inlayNRI() (func(), error) {
 	})
 }
 
-// said counts the lines by which the empty plugin says that it is connected: its log is one file.
+// emptyPlugin has a log of its own in each block: a line there says that it is connected.
 func (c *creation) emptyPlugin() (func(), error) {
 	dir, remove, err := c.b.folder()
 	if err != nil {

@@ -31,7 +31,7 @@ func ensureRegion(ctx context.Context, b *bench) ([]row, error) {
 		return nil, err
 	}
 	for _, afu := range []string{nlb0, nlb3} {
-		if _, err := b.emulate(ctx, "gbs", "--iface", iface, "--afu", afu, "--size", strconv.Itoa(payload), filepath.Join(files, afu+".gbs")); err != nil {
+		if err := b.emulate(ctx, "gbs", "--iface", iface, "--afu", afu, "--size", strconv.Itoa(payload), filepath.Join(files, afu+".gbs")); err != nil {
 			return nil, err
 		}
 	}
@@ -53,7 +53,7 @@ func ensureRegion(ctx context.Context, b *bench) ([]row, error) {
 	var hashes []string
 	for i, afu := range []string{nlb0, nlb3} {
 		hash := fmt.Sprintf("%040x", i+1)
-		if _, err := b.emulate(ctx, "aocx", "--iface", iface, "--afu", afu, "--hash", hash, "--size", strconv.Itoa(payload), filepath.Join(files, hash+".aocx")); err != nil {
+		if err := b.emulate(ctx, "aocx", "--iface", iface, "--afu", afu, "--hash", hash, "--size", strconv.Itoa(payload), filepath.Join(files, hash+".aocx")); err != nil {
 			return rows, err
 		}
 		hashes = append(hashes, hash)

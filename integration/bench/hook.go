@@ -40,7 +40,7 @@ func hookOnLoaded(ctx context.Context, b *bench) ([]row, error) {
 	if err != nil {
 		return rows, err
 	}
-	if _, err := b.emulate(ctx, "gbs", "--iface", iface, "--afu", nlb0, "--size", "1000000", filepath.Join(files, nlb0+".gbs")); err != nil {
+	if err := b.emulate(ctx, "gbs", "--iface", iface, "--afu", nlb0, "--size", "1000000", filepath.Join(files, nlb0+".gbs")); err != nil {
 		return rows, err
 	}
 	fme, err := findFME(root)

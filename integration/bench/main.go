@@ -134,10 +134,10 @@ func run(ctx context.Context, o options, stdout, stderr io.Writer) error {
 	return nil
 }
 
-// errNotRun marks what cannot run here: a reason for the table, no failure.
-type errNotRun struct{ reason string }
+// notRunError marks what cannot run here: a reason for the table, no failure.
+type notRunError struct{ reason string }
 
-func (e errNotRun) Error() string { return e.reason }
+func (e notRunError) Error() string { return e.reason }
 
 // stage runs one stage and makes rows of whatever comes of it.
 func (b *bench) stage(ctx context.Context, s stage) ([]row, error) {
@@ -153,9 +153,9 @@ func (b *bench) stage(ctx context.Context, s stage) ([]row, error) {
 	if err != nil && ctx.Err() != nil {
 		err = errors.Join(context.Cause(ctx), err)
 	}
-	if why := (errNotRun{}); errors.As(err, &why) {
+	if why := (notRunError{}); errors.As(err, &why) {
 		b.say("%s: NOT RUN: %s", s.name, why.reason)
-		return append(rows, row{what: "the rest", verdict: notRun, samples: why.reason}), nil
+		return append(rows, row{what: "the rest", verdict: notRun, samples: firstPart(why.reason, 160)}), nil
 	}
 	if err != nil {
 		line := strings.Join(strings.Fields(err.Error()), " ")

@@ -1,18 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/containerd/nri/pkg/api"
@@ -95,7 +88,7 @@ func (n *node) furnish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := n.b.emulate(ctx, "gbs", "--iface", iface, "--afu", nlb0, "--size", "1000000", filepath.Join(files, nlb0+".gbs")); err != nil {
+	if err := n.b.emulate(ctx, "gbs", "--iface", iface, "--afu", nlb0, "--size", "1000000", filepath.Join(files, nlb0+".gbs")); err != nil {
 		return err
 	}
 	if err := writePolicy(n.policy()); err != nil {
@@ -171,81 +164,9 @@ func (n *node) container(ctx context.Context, i int) error {
 // scrape reads the metrics as a monitoring system does.
 func (n *node) scrape(ctx context.Context) error {
 	for _, page := range n.pages {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, page, nil)
-		if err != nil {
+		if _, err := metrics(ctx, page); err != nil {
 			return err
-		}
-		req.Close = true // what stays open would be ours, not idle
-		resp, err := (&http.Client{Timeout: 5 * time.Second}).Do(req)
-		if err != nil {
-			return err
-		}
-		text, err := io.ReadAll(resp.Body)
-		resp.Body.Close()
-		if err != nil {
-			return err
-		}
-		if resp.StatusCode != http.StatusOK || !bytes.Contains(text, []byte("inlay_")) {
-			return fmt.Errorf("%s: %s, %d bytes", page, resp.Status, len(text))
 		}
 	}
 	return nil
-}
-
-// freeAddress is a port of this machine that nobody uses now.
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
-}
-
-// rssAnon is a process' anonymous memory in bytes.
-func rssAnon(p *process.Process) (int64, error) {
-	kib, err := statusNumber(fmt.Sprintf("/proc/%d/status", p.Pid()), "RssAnon:")
-	return kib << 10, err
-}
-
-// statusNumber reads one number of a status file of /proc.
-func statusNumber(file, key string) (int64, error) {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(text)) {
-		if value, ok := strings.CutPrefix(line, key); ok {
-			return strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
-		}
-	}
-	return 0, fmt.Errorf("%s: no %s", file, key)
-}
-
-// switches are the voluntary context switches of a process' threads, by thread.
-func switches(p *process.Process) (map[string]int64, error) {
-	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", p.Pid()))
-	if err != nil {
-		return nil, err
-	}
-	if len(files) == 0 {
-		return nil, fmt.Errorf("%s has no threads", p.Name())
-	}
-	all := map[string]int64{}
-	for _, f := range files {
-		n, err := statusNumber(f, "voluntary_ctxt_switches:")
-		if err != nil {
-			return nil, err
-		}
-		all[f] = n
-	}
-	return all, nil
-}
-
-// switched sums the difference of two readings. A thread that is new counts in full.
-func switched(before, after map[string]int64) int64 {
-	sum := int64(0)
-	for thread, n := range after {
-		sum += n - before[thread]
-	}
-	return sum
 }

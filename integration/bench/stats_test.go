@@ -95,3 +95,24 @@ func TestTablesAreAlignedAndEscaped(t *testing.T) {
 
 // column is where text begins, in characters.
 func column(line, text string) int { return len([]rune(line[:strings.Index(line, text)])) }
+
+func TestHistogramIsReadFromAPage(t *testing.T) {
+	const page = `# TYPE a histogram
+a_bucket{le="0.0001"} 90
+a_bucket{le="0.0003"} 99
+a_bucket{le="+Inf"} 100
+a_sum 1
+a_count 100
+ab_bucket{le="5"} 1
+`
+	h, err := histogramOf(page, "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h.total() != 100 || h.holds(0.9) != 100*time.Microsecond || h.holds(0.99) != 300*time.Microsecond || h.holds(1) != math.MaxInt64 {
+		t.Errorf("%+v: %v %v %v", h, h.holds(0.9), h.holds(0.99), h.holds(1))
+	}
+	if _, err := histogramOf(page, "b"); err == nil {
+		t.Error("a histogram that is not there was read")
+	}
+}

@@ -141,18 +141,22 @@ func lock(ctx context.Context, path string) (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	held := make(chan error, 1)
-	go func() { held <- unix.Flock(int(f.Fd()), unix.LOCK_EX) }()
+	tried := make(chan struct{})
+	var refused error // to be read when tried is closed
+	go func() {
+		defer close(tried)
+		refused = unix.Flock(int(f.Fd()), unix.LOCK_EX)
+	}()
 	select {
-	case err := <-held:
-		if err != nil {
+	case <-tried:
+		if refused != nil {
 			_ = f.Close()
-			return nil, fmt.Errorf("lock %s: %w", path, err)
+			return nil, fmt.Errorf("lock %s: %w", path, refused)
 		}
 		return func() { _ = f.Close() }, nil
 	case <-ctx.Done():
 		// flock cannot be interrupted; its goroutine ends with the other builder.
-		go func() { <-held; _ = f.Close() }()
+		go func() { <-tried; _ = f.Close() }()
 		return nil, fmt.Errorf("lock %s: %w", path, ctx.Err())
 	}
 }
