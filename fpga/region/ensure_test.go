@@ -95,7 +95,7 @@ func TestEnsureChecksTheDevice(t *testing.T) {
 	req = want("dfl-port.0", nlb3)
 	req.Interface = otherIface
 	n.refused(t.Context(), req, 0, "other", "dfl-fme.0 has interface "+iface)
-	if err := n.refused(t.Context(), want("dfl-port.7", nlb3), 0, "device"); !errors.Is(err, fpga.ErrNoDevice) {
+	if err := n.refusal(t.Context(), want("dfl-port.7", nlb3), 0, "device"); !errors.Is(err, fpga.ErrNoDevice) {
 		t.Errorf("a port that is not there: %v", err)
 	}
 	n.refused(t.Context(), want("null", nlb3), 0, "other")
@@ -135,7 +135,7 @@ func TestEnsureChecksTheBitstream(t *testing.T) {
 			n.write(place, c.content)
 		}
 		n.MaxBitstream = 1000
-		if err := n.refused(t.Context(), req, 0, "bitstream", nlb3); !errors.Is(err, c.kind) {
+		if err := n.refusal(t.Context(), req, 0, "bitstream", nlb3); !errors.Is(err, c.kind) {
 			t.Errorf("%s: %v", name, err)
 		}
 		n.free("dfl-port.0")
@@ -159,7 +159,7 @@ func TestEnsureReportsWhatTheCardSays(t *testing.T) {
 		"intel-fpga-port.0": "(CRC error, FIFO overflow)",
 	} {
 		n.faults(emulator.Faults{"*": {PRErrno: "EIO", PRStatus: []string{"crc", "fifo"}}})
-		err := n.refused(t.Context(), want(port, nlb3), 1, "pr", "partial reconfiguration", text)
+		err := n.refusal(t.Context(), want(port, nlb3), 1, "pr", "partial reconfiguration", text)
 		if !errors.Is(err, unix.EIO) {
 			t.Errorf("not EIO: %v", err)
 		}
@@ -173,7 +173,7 @@ func TestEnsureReportsWhatTheCardSays(t *testing.T) {
 		n.must(want(port, nlb3), true)
 	}
 	n.faults(emulator.Faults{"*": {PRErrno: "ENODEV"}})
-	if err := n.refused(t.Context(), want("dfl-port.0", nlb0), 1, "pr"); !errors.Is(err, unix.ENODEV) {
+	if err := n.refusal(t.Context(), want("dfl-port.0", nlb0), 1, "pr"); !errors.Is(err, unix.ENODEV) {
 		t.Errorf("not ENODEV: %v", err)
 	}
 }
@@ -260,7 +260,7 @@ func TestABitstreamThatIsWrittenToIsNotBelieved(t *testing.T) {
 			}
 		}
 	}
-	if err := n.refused(t.Context(), want("dfl-port.0", nlb0), 1, "pr"); !errors.Is(err, unix.EFAULT) {
+	if err := n.refusal(t.Context(), want("dfl-port.0", nlb0), 1, "pr"); !errors.Is(err, unix.EFAULT) {
 		t.Errorf("not EFAULT: %v", err)
 	}
 }
@@ -279,7 +279,7 @@ func TestADeadlineEndsTheWaitForABusyPortAndNamesItsHolder(t *testing.T) {
 	var phases []region.Phase
 	n.Progress = func(_ region.Request, p region.Phase) { phases = append(phases, p) }
 	began := time.Now()
-	err := n.refused(ctx, want("dfl-port.0", nlb3), 0, "wait", "in use by process ", "("+comm(t, holder.Process.Pid)+")")
+	err := n.refusal(ctx, want("dfl-port.0", nlb3), 0, "wait", "in use by process ", "("+comm(t, holder.Process.Pid)+")")
 	if took := time.Since(began); !errors.Is(err, late) || took < 250*time.Millisecond || took > 5*time.Second {
 		t.Errorf("after %s: %v", took, err)
 	}

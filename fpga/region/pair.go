@@ -38,7 +38,7 @@ func Pair(wishes []Wish, slots []Slot) ([]Choice, error) {
 	if err := numbers(wishes, slots, func(asked, given int) bool { return asked == given }); err != nil {
 		return nil, err
 	}
-	return assign(wishes, slots), nil
+	return assign(wishes, slots)
 }
 
 // PairSome is Pair for a container that may have more slots than wishes: one whose devices nobody counted.
@@ -46,10 +46,10 @@ func PairSome(wishes []Wish, slots []Slot) ([]Choice, error) {
 	if err := numbers(wishes, slots, func(asked, given int) bool { return asked <= given }); err != nil {
 		return nil, err
 	}
-	return assign(wishes, slots), nil
+	return assign(wishes, slots)
 }
 
-func assign(wishes []Wish, slots []Slot) []Choice {
+func assign(wishes []Wish, slots []Slot) ([]Choice, error) {
 	m := matching{wishes: wishes, slots: slots, wishOf: make([]int, len(slots))}
 	for s := range m.wishOf {
 		m.wishOf[s] = none
@@ -69,11 +69,14 @@ func assign(wishes []Wish, slots []Slot) []Choice {
 		if placed[w] {
 			continue
 		}
-		s := m.free(wish.Interface)
+		s, err := m.free(wish.Interface)
+		if err != nil {
+			return nil, err
+		}
 		m.wishOf[s] = w
 		choices[w] = Choice{Wish: wish, Device: slots[s].Device, Port: slots[s].Ports[0].Port}
 	}
-	return choices
+	return choices, nil
 }
 
 // numbers holds the wishes against the slots, interface by interface, in the order of their first mention.
@@ -131,14 +134,14 @@ func (m *matching) place(w int, seen []bool) bool {
 	return false
 }
 
-// free gives the first slot of an interface that no wish has; numbers made sure that there is one.
-func (m *matching) free(i fpga.InterfaceID) int {
+// free gives the first slot of an interface that no wish has.
+func (m *matching) free(i fpga.InterfaceID) (int, error) {
 	for s, w := range m.wishOf {
 		if w == none && m.slots[s].Interface == i {
-			return s
+			return s, nil
 		}
 	}
-	panic("region: fewer slots than wishes after they were counted")
+	return 0, fmt.Errorf("interface %s: no device is left", i) // numbers has ruled it out
 }
 
 func loadedPort(s Slot, fn fpga.FunctionID) (string, bool) {

@@ -113,7 +113,7 @@ func TestARecordThatNobodyWroteIsAnError(t *testing.T) {
 	if r, err := parseRecord([]byte(`{"state":"foreign","boot":"x"}`)); err != nil || r.State != Foreign {
 		t.Errorf("foreign: %v, %v", r, err)
 	}
-	replace := func(old, new string) string { return strings.Replace(string(good), old, new, 1) }
+	replace := func(old, by string) string { return strings.Replace(string(good), old, by, 1) }
 	for name, text := range map[string]string{
 		"empty":            "",
 		"half of it":       string(good[:len(good)/2]),
