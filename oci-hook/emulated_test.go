@@ -337,6 +337,30 @@ func TestWithoutARecordAPortThatAnotherProcessHasOpenIsNeverProgrammed(t *testin
 	want(t, run(asks(nlb3), all[:1], "2", "300ms"), "function "+nlb3+": 0 free ports…dfl-port.0 is in use by …: gave up after 300ms")
 	l.wantPRs(map[string]int{"dfl-port.1": 1})
 	want(t, run(asks(nlb3, nlb3), all, "1", "10s"), "") // it waits until there are enough
+	// The first container had the FMEs too, so what it left in port 1 is not believed.
+	l.wantPRs(map[string]int{"dfl-port.0": 1, "dfl-port.1": 2})
+}
+
+// Two containers that nobody counted, both with both ports: neither has opened one when the other chooses.
+func TestWithoutARecordTwoContainersThatStartTogetherGetAPortEach(t *testing.T) {
+	l := newLive(t, "dfl:ports=2")
+	l.put(nlb3)
+	var hooks sync.WaitGroup
+	for range 2 {
+		init := exec.Command("sleep", "30")
+		if err := init.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = init.Process.Kill(); _ = init.Wait() })
+		state := container{env: asks(nlb3), devices: []device{port(0), port(1)}}.state(t)
+		state = strings.Replace(state, `"pid":42`, fmt.Sprintf(`"pid":%d`, init.Process.Pid), 1)
+		hooks.Go(func() {
+			if out, err := l.command(state, `exec "$hook" --timeout 10s`).CombinedOutput(); err != nil {
+				t.Errorf("%v: %s", err, out)
+			}
+		})
+	}
+	hooks.Wait()
 	l.wantPRs(map[string]int{"dfl-port.0": 1, "dfl-port.1": 1})
 }
 

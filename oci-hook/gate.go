@@ -15,8 +15,9 @@ var errNotSeen = errors.New("inlay-nri did not see this container: it was create
 
 // gate lets a container start only if inlay-nri adjusted it: its hooks name the program hook, which no pod can write.
 func gate(stdin io.Reader, args []string) error {
-	if len(args) > 0 { // what it asks for is not done, so nobody may believe that it was
-		return fmt.Errorf("gate: %.80q is not expected", args[0])
+	o := options{} // the flags of every command; the gate needs none of them
+	if err := o.parse(o.flags("gate"), args); err != nil {
+		return err
 	}
 	state, err := bundle.ReadState(stdin)
 	if err != nil {

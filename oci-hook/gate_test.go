@@ -46,7 +46,7 @@ func TestTheGateIsShutWhenItCannotTell(t *testing.T) {
 		{"no state", "", "gate: OCI state on standard input: empty", nil},
 		{"no bundle", `{}`, "gate: OCI state on standard input names no bundle", nil},
 		{"no config", `{"bundle":"/proc/self/fd"}`, "gate: bundle: …config.json: no such file", nil},
-		{"an argument that nobody heeds", `{}`, `gate: "--strict" is not expected`, []string{"--strict"}},
+		{"an argument that nobody heeds", `{}`, `gate: flag provided but not defined: -strict`, []string{"--strict"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			want(t, call(t, tt.stdin, append([]string{"gate"}, tt.args...)...), tt.wantErr)

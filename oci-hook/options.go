@@ -90,6 +90,9 @@ func (o *options) programmer() (*region.Programmer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if _, err := root.HostPath(o.runDir); err != nil {
+		return nil, fmt.Errorf("--run-dir: %w", err) // locks that others do not see would be none
+	}
 	store := defaultStore
 	if o.store != "" {
 		if store, err = root.HostPath(o.store); err != nil {

@@ -46,6 +46,9 @@ func (g given) recorded() (string, []pair, error) {
 	if mode == modeRegiondevel {
 		pairs := make([]pair, len(devices))
 		for i, d := range devices {
+			if !g.hasFME(d.fme) { // a record that somebody added must not mark another container's card
+				return "", nil, fmt.Errorf("the allocated device %s is not in linux.devices with its own numbers", d.ID)
+			}
 			if pairs[i], err = foreign(d.fme); err != nil {
 				return "", nil, err
 			}

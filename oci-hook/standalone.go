@@ -8,6 +8,7 @@ import (
 	"path"
 
 	"github.com/inlay-project/inlay/fpga"
+	"github.com/inlay-project/inlay/fpga/card"
 	"github.com/inlay-project/inlay/fpga/region"
 	"github.com/inlay-project/inlay/internal/nodestate"
 	"github.com/inlay-project/inlay/internal/record"
@@ -39,16 +40,39 @@ func standalone(ctx context.Context, stdin io.Reader, args []string) error {
 	if !record.Present(g.annotations) {
 		g.annotations = state.Annotations
 	}
+	g.self, _ = claimantOf(state.PID)
 	mode, pairs, err := g.plan(ctx)
 	if err != nil {
 		return err
 	}
-	return worker{p: p, mode: mode, container: fmt.Sprintf("%.128s", state.ID)}.all(ctx, pairs)
+	w := worker{p: p, mode: mode, container: fmt.Sprintf("%.128s", state.ID)}
+	if err := w.all(ctx, pairs); err != nil || mode != modeRegion {
+		return err
+	}
+	return g.distrust(ctx, pairs)
+}
+
+// distrust marks the cards of a container that has their FMEs too, a privileged one: it can program them behind our back.
+func (g given) distrust(ctx context.Context, pairs []pair) error {
+	for _, pr := range pairs {
+		fme, err := card.FindFME(g.p.Root, pr.port)
+		if err != nil {
+			return err
+		}
+		if !g.hasFME(fme) {
+			continue
+		}
+		if err := g.p.MarkForeign(ctx, pr.request()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // given is what the container's configuration says: every part of it but the devices may be a pod's own words.
 type given struct {
 	p           *region.Programmer
+	self        claimant // the container itself
 	env         []string
 	devices     []bundle.Device
 	annotations map[string]string
@@ -112,8 +136,9 @@ func (g given) hasNode(name string, major, minor int64) bool {
 	return false
 }
 
-// isChar tells a character device; "u" is an old name for it. A block device may have the same numbers.
-func isChar(d bundle.Device) bool { return d.Type == "c" || d.Type == "u" }
+// isChar tells a character device; "u" is an old name for it, and old configurations leave the type out. A block device
+// may have the same numbers.
+func isChar(d bundle.Device) bool { return d.Type == "c" || d.Type == "u" || d.Type == "" }
 
 // pairsOf turns choices into work; cards says which FME a port belongs to.
 func pairsOf(choices []region.Choice, cards map[string]*fpga.FME) []pair {

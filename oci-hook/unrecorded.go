@@ -76,18 +76,27 @@ func (g given) ownFMEs() ([]*fpga.FME, error) {
 // chosen pairs functions and free ports, and waits for ports that are in use if it needs them.
 func (g given) chosen(ctx context.Context, wishes []region.Wish) ([]pair, error) {
 	for {
-		free, err := g.free(wishes)
-		if err != nil {
-			return nil, err
-		}
-		short, isShort := free.short(wishes)
-		if !isShort {
+		var free free
+		var pairs []pair
+		err := g.choosing(ctx, func() error {
+			var err error
+			if free, err = g.free(wishes); err != nil {
+				return err
+			}
+			if _, isShort := free.short(wishes); isShort {
+				return nil
+			}
 			choices, err := region.PairSome(wishes, free.slots)
 			if err != nil {
-				return nil, err
+				return err
 			}
-			return pairsOf(choices, free.cards), nil
+			pairs = pairsOf(choices, free.cards)
+			return g.claim(pairs, free.cards)
+		})
+		if err != nil || pairs != nil {
+			return pairs, err
 		}
+		short, _ := free.short(wishes)
 		if len(free.busy) == 0 {
 			return nil, free.tooFew(wishes, short)
 		}
@@ -103,7 +112,7 @@ func (g given) chosen(ctx context.Context, wishes []region.Wish) ([]pair, error)
 type free struct {
 	slots []region.Slot
 	cards map[string]*fpga.FME // by port
-	busy  []*fpga.Port         // those of the interfaces asked for that somebody has open
+	busy  []*fpga.Port         // those of the interfaces asked for that somebody has open or has chosen
 	unfit []string             // why other ports do not count
 }
 
@@ -131,7 +140,7 @@ func (g given) free(wishes []region.Wish) (free, error) {
 			f.unfit = append(f.unfit, fmt.Sprintf("%s: %s reads as all ones: the card does not answer", name, fme.Name))
 		case !wished(wishes, fme.Interface):
 			f.unfit = append(f.unfit, fmt.Sprintf("%s has interface %s", name, fme.Interface))
-		case g.inUse(port):
+		case g.claimed(fme, name) || g.inUse(port):
 			f.busy = append(f.busy, port)
 		default:
 			f.cards[name] = fme

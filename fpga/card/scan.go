@@ -9,6 +9,7 @@ import (
 
 	"github.com/inlay-project/inlay/fpga"
 	"github.com/inlay-project/inlay/internal/hostfs"
+	"github.com/inlay-project/inlay/internal/pciaddr"
 )
 
 // place is where an FME or a port sits in sysfs.
@@ -92,7 +93,7 @@ func join(fme *fpga.FME, port fpga.Port) error {
 // pciDir gives the deepest PCI function in a sysfs path.
 func pciDir(dir string) (string, bool) {
 	for ; dir != "/" && dir != "."; dir = path.Dir(dir) {
-		if fpga.IsPCIAddress(path.Base(dir)) {
+		if pciaddr.Valid(path.Base(dir)) {
 			return dir, true
 		}
 	}

@@ -69,7 +69,10 @@ func newBoard(root string, log func(string, ...any)) (*board, error) {
 	if _, err := os.Stat(filepath.Join(abs, "sys")); err != nil {
 		return nil, fmt.Errorf("host root: %w", err)
 	}
-	return b, b.refresh(true)
+	if err := b.refresh(true); err != nil {
+		return nil, err
+	}
+	return b, b.recallReleased()
 }
 
 // refresh reads the tree again if a card came or went since the last time, or if the caller knows better.

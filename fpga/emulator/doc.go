@@ -23,7 +23,8 @@
 //   - Opening a node for reading only, or under a foreign ABI, is not seen. read and write work on the descriptor, and an
 //     FME's can be mapped, which makes no sense with a driver. Neither DMA nor interrupts: the calls answer EINVAL, no interrupts.
 //   - A port released by FME_PORT_RELEASE leaves the tree and comes back with FME_PORT_ASSIGN, as its device does. One that
-//     the tree shows on a VF counts as released; VFs are not made or removed.
+//     the tree shows on a VF counts as released; VFs are not made or removed. What is released stays so under the next
+//     emulator of the tree; while none runs the tree shows the port.
 //   - Emulators cannot be nested. Two beside each other on one tree share openers, registers and the turn of PRs, but a
 //     device that one took away (a fault) only that one brings back.
 //

@@ -2,6 +2,7 @@ package emulator
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
 
@@ -280,7 +281,7 @@ func (c *call) setReleased(id uint32, release bool) unix.Errno {
 		}
 		p.released = true
 	}
-	if err := b.place(p); err != nil {
+	if err := errors.Join(b.place(p), b.keepReleased()); err != nil {
 		c.log("%v", err)
 		return unix.EIO
 	}

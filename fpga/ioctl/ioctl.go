@@ -30,14 +30,9 @@ func Plain(f *os.File, request uintptr) (int, error) {
 
 func result(f *os.File, request uintptr, call func(fd uintptr) (uintptr, unix.Errno)) (int, error) {
 	defer runtime.KeepAlive(f)
-	for {
-		n, errno := call(f.Fd())
-		if errno == unix.EINTR {
-			continue // a PR is not interrupted: the drivers answer EINTR only before they begin
-		}
-		if errno != 0 {
-			return 0, fmt.Errorf("%s: ioctl %#x: %w", f.Name(), request, errno)
-		}
-		return int(n), nil
+	n, errno := call(f.Fd())
+	if errno != 0 { // EINTR too: whether a driver that answers it has begun is not for us to guess
+		return 0, fmt.Errorf("%s: ioctl %#x: %w", f.Name(), request, errno)
 	}
+	return int(n), nil
 }

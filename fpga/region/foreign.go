@@ -67,7 +67,7 @@ func portNumbers(fme *fpga.FME) []uint32 {
 func (p *Programmer) CheckLoaded(ctx context.Context, req Request) error {
 	var busy error
 	err := poll(ctx, func() (bool, error) {
-		_, port, err := p.find(req)
+		fme, port, err := p.find(req)
 		busy = nil
 		switch {
 		case err != nil:
@@ -80,7 +80,12 @@ func (p *Programmer) CheckLoaded(ctx context.Context, req Request) error {
 		case fpga.FunctionID(port.AFU) != req.Function:
 			return false, fmt.Errorf("it holds %s now", port.AFU)
 		}
-		return true, nil
+		err = p.Believable(fme, port)
+		if errors.Is(err, errProgramming) {
+			busy = err
+			return false, nil
+		}
+		return err == nil, err
 	})
 	if err != nil && busy != nil {
 		err = fmt.Errorf("%w: %w", busy, err)
@@ -91,8 +96,31 @@ func (p *Programmer) CheckLoaded(ctx context.Context, req Request) error {
 	return nil
 }
 
-// Scrub clears what a container left in a port: it loads the function Blank, or resets the port if there is none. The
-// port must be free; ctx bounds the wait for that.
+var errProgramming = errors.New("it is being programmed")
+
+// Believable tells whether a port's afu_id may be believed by those who do not program: nil unless the load record of
+// this boot contradicts it. An id is easily forged by whoever had the FME itself.
+func (p *Programmer) Believable(fme *fpga.FME, port *fpga.Port) error {
+	boot, err := BootID(p.Root)
+	if err != nil {
+		return err
+	}
+	r, err := ReadRecord(p.RunDir, fme, port.ID)
+	switch {
+	case err != nil:
+		return err
+	case r == nil || r.Boot != boot || r.State == Loaded && r.AFU == port.AFU:
+		return nil
+	case r.State == Programming:
+		return errProgramming
+	case r.State == Loaded:
+		return fmt.Errorf("it was programmed with %s and shows %s now: program it again (fpga_tool pr)", r.AFU, port.AFU)
+	}
+	return fmt.Errorf("what it holds was not verified (it is marked %s): program it again (fpga_tool pr)", r.State)
+}
+
+// Scrub clears what a container left in a port: it loads the request's function, or resets the port if there is none.
+// The port must be free; ctx bounds the wait for that. Nothing calls it by default.
 func (p *Programmer) Scrub(ctx context.Context, req Request) error {
 	if req.Function != "" {
 		_, err := p.Ensure(ctx, req)

@@ -13,6 +13,26 @@ import (
 	"github.com/inlay-project/inlay/fpga/region"
 )
 
+// Whoever had the FME itself can leave any function behind, under any AFU id.
+func TestAnAFContainerGetsNoPortThatWasLeftUnverified(t *testing.T) {
+	n := emulated(t, "dfl:ports=1")
+	if n == nil {
+		return
+	}
+	n.store(iface, nlb0, 1000)
+	asked := want("dfl-port.0", nlb0)
+	if err := n.MarkForeign(t.Context(), asked); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.CheckLoaded(t.Context(), asked); err == nil || !contains(err, "not verified", "foreign", "program it again") {
+		t.Errorf("a foreign port: %v", err)
+	}
+	n.must(asked, true)
+	if err := n.CheckLoaded(t.Context(), asked); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAReplacedFileIsProgrammed(t *testing.T) {
 	n := emulated(t, "dfl:ports=1")
 	if n == nil {

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/inlay-project/inlay/fpga"
 	"github.com/inlay-project/inlay/fpga/bitstream"
 	"github.com/inlay-project/inlay/internal/atomicfile"
@@ -81,7 +83,7 @@ func recordFile(runDir string, fme *fpga.FME, port uint32) string {
 // is an error: the caller then knows nothing of the port.
 func ReadRecord(runDir string, fme *fpga.FME, port uint32) (*Record, error) {
 	file := recordFile(runDir, fme, port)
-	f, err := os.Open(file)
+	f, err := os.OpenFile(file, os.O_RDONLY|unix.O_NONBLOCK, 0) // a FIFO of that name must not hold us up
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -89,6 +91,9 @@ func ReadRecord(runDir string, fme *fpga.FME, port uint32) (*Record, error) {
 		return nil, fmt.Errorf("load record: %w", err)
 	}
 	defer f.Close()
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("load record %s is not a regular file", file)
+	}
 	b, err := io.ReadAll(io.LimitReader(f, maxRecord+1))
 	if err != nil {
 		return nil, fmt.Errorf("load record: %w", err)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"path/filepath"
 	"strings"
 
 	"github.com/sirupsen/logrus"
@@ -103,6 +104,11 @@ func (c *Common) Configured() error {
 	if c.HostRoot == "" {
 		return errors.New("--host-root is empty")
 	}
+	root, err := filepath.Abs(c.HostRoot) // the paths below it are compared with others and handed to other processes
+	if err != nil {
+		return fmt.Errorf("--host-root: %w", err)
+	}
+	c.HostRoot = root
 	for _, d := range c.derived { // a base comes before what lies below it
 		if c.flags.Changed(d.name) {
 			continue

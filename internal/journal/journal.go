@@ -29,6 +29,12 @@ const (
 	maxLine  = 64 << 10  // bytes; no entry is as long
 )
 
+// An entry waits for other writers for lockTries × lockPause at most.
+const (
+	lockTries = 50
+	lockPause = 2 * time.Millisecond
+)
+
 // Entry is one port that a hook made ready, or did not.
 type Entry struct {
 	Time       time.Time     `json:"time"`
@@ -84,14 +90,16 @@ func openLast(name string) (*os.File, error) {
 
 // lockLast takes the lock of a journal file; false if it is not the one to write to (any more).
 func lockLast(f *os.File, name string) (bool, error) {
-	for {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX) // held by others for the time of one write
+	// Held by others for the time of one write; one that is stopped in the middle must not hold up the others' containers.
+	for try := 0; ; try++ {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
 			break
 		}
-		if !errors.Is(err, unix.EINTR) {
+		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) || try == lockTries {
 			return false, err
 		}
+		time.Sleep(lockPause)
 	}
 	opened, err := f.Stat()
 	if err != nil {

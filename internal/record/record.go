@@ -15,7 +15,7 @@ import (
 	"sort"
 	"strings"
 
-	"github.com/inlay-project/inlay/fpga"
+	"github.com/inlay-project/inlay/internal/pciaddr"
 )
 
 // Prefix begins the annotation key of every record; the resource type follows it.
@@ -89,7 +89,7 @@ func Parse(annotations map[string]string) ([]Allocation, error) {
 		}
 		for part := range strings.SplitSeq(value, ",") {
 			id, address, _ := strings.Cut(part, "@")
-			if !isDeviceID(id) || !fpga.IsPCIAddress(address) {
+			if !isDeviceID(id) || !pciaddr.Valid(address) {
 				return nil, fmt.Errorf("allocation record %.120s: %.80q is not <device>@<PCI address>", key, part)
 			}
 			if other, twice := seen[id]; twice {

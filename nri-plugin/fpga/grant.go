@@ -56,6 +56,10 @@ func (a *Adjuster) grantAF(r *request) (grant, error) {
 		if err := holds(port, d.af); err != nil {
 			return g, fmt.Errorf("allocated device %s: function %s: %w", d.ID, d.af, err)
 		}
+		loads := region.Programmer{Root: a.c.Root, RunDir: a.c.RunDir}
+		if err := loads.Believable(d.fme, port); err != nil {
+			return g, fmt.Errorf("allocated device %s: function %s: %w", d.ID, d.af, err)
+		}
 		g.nodes = append(g.nodes, node{port.Node, port.Dev})
 		g.pairs = append(g.pairs, pair{port.Name, d.Address, d.fme.Interface, d.af})
 	}

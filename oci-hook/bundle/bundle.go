@@ -21,6 +21,7 @@ const (
 // State is the part of the OCI state that hooks use.
 type State struct {
 	ID          string            `json:"id"`
+	PID         int               `json:"pid"` // of the container's first process, on the host
 	Bundle      string            `json:"bundle"`
 	Annotations map[string]string `json:"annotations"`
 }

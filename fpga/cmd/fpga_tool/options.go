@@ -96,7 +96,7 @@ func applyEnv(fs *flag.FlagSet, env func(string) (string, bool)) error {
 	fs.VisitAll(func(f *flag.Flag) {
 		name := twin(f.Name)
 		value, ok := env(name)
-		if first != nil || name == "" || given[f.Name] || !ok {
+		if first != nil || name == "" || given[f.Name] || !ok || value == "" {
 			return
 		}
 		if err := fs.Set(f.Name, value); err != nil {
