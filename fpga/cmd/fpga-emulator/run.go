@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/inlay-project/inlay/fpga/emulator"
+	"github.com/inlay-project/inlay/internal/buildinfo"
 )
 
 const runHelp = `Run COMMAND, and everything that it starts, on the emulated FPGA cards of the host tree DIR.
@@ -42,6 +43,7 @@ func rootCommand(code *int) *cobra.Command {
 		Short:         "Run a command on emulated FPGA cards",
 		Long:          runHelp,
 		Example:       runExample,
+		Version:       buildinfo.Get().String(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.ArbitraryArgs,
