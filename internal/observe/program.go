@@ -19,7 +19,7 @@ func newProgramMetrics(r *Registry) *ProgramMetrics {
 		programs: r.counters("fpga_programs_total",
 			"Partial reconfigurations, by result and, for a failed one, by what was wrong.", "result", "reason"),
 		duration: r.histogram("fpga_program_duration_seconds",
-			"Time that a successful partial reconfiguration took, verification included.",
+			"Time that a successful partial reconfiguration took.",
 			[]float64{.05, .1, .25, .5, 1, 2, 3, 5, 10, 20, 32, 60}),
 		warmHits: r.counter("fpga_warm_hits_total",
 			"Containers whose function was loaded already: no reconfiguration."),
@@ -32,7 +32,7 @@ func (m *ProgramMetrics) Programmed(d time.Duration) {
 	m.duration.Observe(d.Seconds())
 }
 
-// ProgramFailed counts one that did not. reason is one of few words ("busy", "bitstream", "pr", "readback", …).
+// ProgramFailed counts one that did not. reason is one of few words ("pr", "bitstream", "device", "wait", "other").
 func (m *ProgramMetrics) ProgramFailed(reason string) {
 	m.programs.WithLabelValues(resultError, reason).Inc()
 }
