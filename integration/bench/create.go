@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,8 +21,9 @@ const (
 	createWithin = 0.02 // half of the interval's width at which enough was measured
 	createLimit  = 10 * time.Minute
 	blockSize    = 50
-	fewestBlocks = 6  // an interval of less says nothing
-	warmUp       = 10 // containers before each block: a new process' first requests are not what is measured
+	fewestFours  = 6                      // an interval of less says nothing
+	cleanUp      = 300 * time.Millisecond // for the runtime, after a block's containers were removed
+	warmUp       = 10                     // containers before each block: a new process' first requests are not what is measured
 )
 
 // tools builds or finds containerd and runc, and takes our own programs from bin.
@@ -34,7 +36,8 @@ func (b *bench) tools(ctx context.Context) (integration.Tools, error) {
 }
 
 // createContainer compares the CRI's CreateContainer of plain containers under inlay-nri and under an NRI plugin that
-// does nothing, in turn, in blocks: what the machine does besides hits both.
+// does nothing, in turn, in blocks: what the machine does besides hits both. An NRI plugin is asked as long as it is
+// connected, so each block has a process of its own.
 func createContainer(ctx context.Context, b *bench) ([]row, error) {
 	tools, err := b.tools(ctx)
 	if err != nil {
@@ -50,14 +53,14 @@ func createContainer(ctx context.Context, b *bench) ([]row, error) {
 		}
 		began := time.Now()
 		for n := 0; !c.enough(ratios, began); n++ {
-			ours, empty, err := c.blocks(n)
+			ours, empty, err := c.four(n)
 			if err != nil {
 				return err
 			}
-			ratios = append(ratios, ours.p(50).Seconds()/empty.p(50).Seconds())
-			with, without = append(with, ours...), append(without, empty...)
+			ratios = append(ratios, ratioOf(ours, empty))
+			with, without = slices.Concat(with, ours[0], ours[1]), slices.Concat(without, empty[0], empty[1])
 			if now := bootstrap(medianOf, ratios); n%5 == 4 {
-				b.say("create: %d pairs of blocks, %s", n+1, now.text("", 1, 3))
+				b.say("create: %d blocks of each, %s", 2*(n+1), now.text("", 1, 3))
 			}
 		}
 		return nil
@@ -73,7 +76,7 @@ func createContainer(ctx context.Context, b *bench) ([]row, error) {
 	return []row{{
 		what: "CreateContainer of a plain container, with inlay-nri ÷ with an empty NRI plugin, median of blocks", figure: ratio.text("", 1, 3),
 		baseline: fmt.Sprintf("empty plugin: p50 %s, inlay-nri: p50 %s", show(without.p(50)), show(with.p(50))),
-		goal:     goal, verdict: keeps(ratio.figure <= createGoal), samples: fmt.Sprintf("%d × %d each", len(ratios), blockSize),
+		goal:     goal, verdict: keeps(ratio.figure <= createGoal), samples: fmt.Sprintf("%d blocks of %d each, compared by twos", 2*len(ratios), blockSize),
 	}}, nil
 }
 
@@ -91,26 +94,35 @@ func (c *creation) enough(ratios []float64, began time.Time) bool {
 	if c.b.short {
 		return len(ratios) >= 2
 	}
-	if len(ratios) < fewestBlocks {
+	if len(ratios) < fewestFours {
 		return false
 	}
 	return bootstrap(medianOf, ratios).half() <= createWithin || time.Since(began) > createLimit
 }
 
-// blocks measures one block under each plugin; the order changes each time.
-func (c *creation) blocks(n int) (ours, empty times, err error) {
-	if n%2 == 0 {
-		if empty, err = c.block(c.emptyPlugin); err != nil {
-			return nil, nil, err
+// four measures two blocks under each plugin, in the order empty, ours, ours, empty or the reverse. A runtime cleans up
+// every so many containers, which makes every other block slower, and a machine gets slower and faster over the minutes:
+// in this order both hit the two plugins alike.
+func (c *creation) four(n int) (ours, empty [2]times, err error) {
+	for i := range 4 {
+		theirs := i == 0 || i == 3
+		if n%2 == 1 {
+			theirs = !theirs
 		}
-		ours, err = c.block(c.inlayNRI)
-		return ours, empty, err
+		start, into := c.inlayNRI, &ours
+		if theirs {
+			start, into = c.emptyPlugin, &empty
+		}
+		if into[i/2], err = c.block(start); err != nil {
+			return ours, empty, err
+		}
 	}
-	if ours, err = c.block(c.inlayNRI); err != nil {
-		return nil, nil, err
-	}
-	empty, err = c.block(c.emptyPlugin)
-	return ours, empty, err
+	return ours, empty, nil
+}
+
+// ratio of two blocks to two others.
+func ratioOf(ours, empty [2]times) float64 {
+	return (ours[0].p(50) + ours[1].p(50)).Seconds() / (empty[0].p(50) + empty[1].p(50)).Seconds()
 }
 
 // block starts a plugin, measures, and ends the plugin: at any time one is connected.
@@ -133,7 +145,10 @@ func (c *creation) block(start func() (end func(), err error)) (times, error) {
 		}
 		took, made = append(took, time.Since(began)), append(made, one)
 	}
-	return took[warmUp:], c.remove(made)
+	if err := c.remove(made); err != nil {
+		return nil, err
+	}
+	return took[warmUp:], pause(c.h.Context(), cleanUp)
 }
 
 const callLimit = 60 * time.Second

@@ -9,6 +9,8 @@
 //
 // What cannot run here says so in the table. Exit code 1 means that a stage broke, not that a promise was missed.
 //
+// As root it runs with a /tmp of its own in memory, so that the figures are not those of the disk, and leaves nothing.
+//
 // The baselines are programs of this folder: emptyprogram (a process that does nothing), bareplugin (a device plugin
 // that does nothing) and emptyplugin (an NRI plugin that does nothing). probe runs under the emulator and measures there.
 package main

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -26,23 +27,44 @@ func main() {
 	flag.StringVar(&only, "only", "", "stages to run, comma list; all: "+strings.Join(stageNames(), ","))
 	flag.StringVar(&o.out, "o", "", "also write the tables to this file, as Markdown")
 	flag.StringVar(&o.bin, "bin", "bin", "folder of Inlay's programs (make build)")
+	inside := flag.Bool(insideFlag, false, "set by the program itself, which runs a second time with a "+tmp+" of its own")
 	flag.Parse()
 	if only != "" {
 		o.only = strings.Split(only, ",")
 	}
-	logrus.SetOutput(io.Discard) // NRI's library tells its own story there
-	err := run(ctx, o, os.Stdout, os.Stderr)
+	err := begin(ctx, o, *inside)
 	stop()
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
+		if !errors.Is(err, errSaid) {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+		}
 		os.Exit(1)
 	}
+}
+
+// begin runs in memory where that is possible.
+func begin(ctx context.Context, o options, inside bool) error {
+	logrus.SetOutput(io.Discard) // NRI's library tells its own story there
+	if inside {
+		o.tmp = inMemory
+		if err := memoryTmp(); err != nil {
+			return err
+		}
+		return run(ctx, o, os.Stdout, os.Stderr)
+	}
+	done, reason, err := again(ctx)
+	if done || err != nil {
+		return err
+	}
+	o.tmp = "on disk (" + reason + ")"
+	return run(ctx, o, os.Stdout, os.Stderr)
 }
 
 type options struct {
 	short    bool
 	only     []string
 	out, bin string
+	tmp      string // where temporary files are, in words
 }
 
 // flags says what was left out of a run, for its readers.
@@ -56,6 +78,8 @@ func (o options) flags() string {
 	}
 	return text
 }
+
+const inMemory = "in memory"
 
 // stage is a few figures that are measured together.
 type stage struct {
@@ -100,7 +124,16 @@ func run(ctx context.Context, o options, stdout, stderr io.Writer) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, wholeLimit, fmt.Errorf("the whole run took longer than %v", wholeLimit))
 	defer cancel()
-	c := observe(o.flags())
+	c := observe(o)
+	if o.out != "" {
+		out, err := filepath.Abs(o.out)
+		if err != nil {
+			return err
+		}
+		if o.out = out; strings.HasPrefix(out, tmp+"/") && o.tmp == inMemory {
+			return fmt.Errorf("-o %s: this program's %s is its own and is gone when it ends", out, tmp)
+		}
+	}
 	b, err := newBench(ctx, o, stderr)
 	if err != nil {
 		return err

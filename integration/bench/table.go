@@ -95,10 +95,11 @@ type circumstances struct {
 	flags  string
 	commit string
 	load   string // of the machine, before we began
+	tmp    string // where temporary files were
 }
 
-func observe(flags string) circumstances {
-	c := circumstances{began: time.Now(), flags: flags, commit: "unknown", load: "unknown"}
+func observe(o options) circumstances {
+	c := circumstances{began: time.Now(), flags: o.flags(), tmp: o.tmp, commit: "unknown", load: "unknown"}
 	if out, err := exec.Command("git", "rev-parse", "--short=12", "HEAD").Output(); err == nil {
 		c.commit = strings.TrimSpace(string(out))
 		if out, err := exec.Command("git", "status", "--porcelain").Output(); err == nil && len(out) > 0 {
@@ -123,8 +124,8 @@ func (c circumstances) lines() []string {
 	}
 	return []string{
 		fmt.Sprintf("%s, commit %s, `make bench`%s, %s in all.", c.began.UTC().Format(time.DateOnly), c.commit, c.flags, c.took.Round(time.Second)),
-		fmt.Sprintf("%d cores (shared with others; load %s before the run), Linux %s, %s, as %s.",
-			runtime.NumCPU(), c.load, kernel, strings.Replace(runtime.Version(), "go", "Go ", 1), who),
+		fmt.Sprintf("%d cores (shared with others; load %s before the run), Linux %s, %s, as %s, temporary files %s.",
+			runtime.NumCPU(), c.load, kernel, strings.Replace(runtime.Version(), "go", "Go ", 1), who, c.tmp),
 	}
 }
 
