@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
@@ -17,7 +16,7 @@ import (
 	"github.com/inlay-project/inlay/deviceplugins/plugin"
 	"github.com/inlay-project/inlay/internal/buildinfo"
 	"github.com/inlay-project/inlay/internal/cli"
-	"github.com/inlay-project/inlay/internal/nodestate"
+	"github.com/inlay-project/inlay/internal/journal"
 	"github.com/inlay-project/inlay/internal/observe"
 )
 
@@ -57,9 +56,7 @@ func newCommand() (*cobra.Command, *cli.Common) {
 		"the kubelet's podresources socket; empty = it is not asked who holds a device")
 	o.Path(&o.cdiDir, "cdi-dir", "/var/run/cdi", "folder of the CDI files")
 	f.StringVar(&o.nodeName, "node-name", "", "this node's name; needed for the mode annotation and the mode label")
-	if err := cli.AlsoEnv(f, "node-name", "NODE_NAME"); err != nil {
-		panic(err) // the flag is defined above
-	}
+	_ = cli.AlsoEnv(f, "node-name", "NODE_NAME") // an error says that there is no such flag, and it is defined above
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; empty = as a pod of the cluster, if this is one")
 	f.StringVar(&o.fpgaMode, "fpga-mode", string(fpga.ModeAF),
 		"af, region or regiondevel; the node annotation fpga.intel.com/device-plugin-mode beats it")
@@ -96,6 +93,9 @@ func (o *options) wanted() (map[string]bool, error) {
 		}
 		want[name] = true
 	}
+	if len(want) == 0 {
+		return nil, cli.UsageError("--families names none")
+	}
 	return want, nil
 }
 
@@ -113,11 +113,19 @@ func (o *options) fpgaFamily() (*fpga.Family, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := fpga.Config{
-		Root: o.Root, Grant: grant, RunDir: o.RunDir, CDIDir: o.cdiDir, Hook: hook, KubeletDir: o.kubeletDir, Log: o.Log,
+	c := fpga.Config{Root: o.Root, Grant: grant, Hook: hook, Log: o.Log}
+	if c.RunDir, err = o.inside("run-dir", o.RunDir); err != nil {
+		return nil, err
+	}
+	if c.CDIDir, err = o.inside("cdi-dir", o.cdiDir); err != nil {
+		return nil, err
 	}
 	if o.podresources != "" {
-		c.Kubelet = kubelet{socket: o.podresources}
+		c.PodResources = o.podresources // nobody else is told of it, so it may be anywhere
+		if socket, err := o.inside("podresources", o.podresources); err == nil {
+			c.PodResources = socket
+		}
+		c.Kubelet = holders{socket: c.PodResources}
 	}
 	return fpga.New(c, mode), nil
 }
@@ -129,7 +137,7 @@ func (o *options) hook() (fpga.Hook, error) {
 		return h, cli.UsageError("--hook-timeout %s is shorter than 2 s", h.Timeout)
 	}
 	var err error
-	if h.Path, err = o.hostHookPath(); err != nil {
+	if h.Root, h.Path, err = o.hookProgram(); err != nil {
 		return h, err
 	}
 	if o.hookHostRoot != "" {
@@ -159,37 +167,47 @@ func (o *options) run(ctx context.Context) error {
 	registry := observe.NewRegistry("deviceplugin")
 	metrics := newMetrics(registry)
 	var families []plugin.Family
-	var cards *fpga.Family
+	var fpgas *cards
 	if want["fpga"] {
-		if cards, err = o.fpgaFamily(); err != nil {
+		family, err := o.fpgaFamily()
+		if err != nil {
 			return err
 		}
-		families = append(families, newJournaled(cards, o.RunDir, o.Log, metrics))
+		runDir, err := o.inside("run-dir", o.RunDir)
+		if err != nil {
+			return err
+		}
+		fpgas = &cards{Family: family, reader: journal.NewReader(runDir), log: o.Log, metrics: metrics}
+		defer fpgas.reader.Close()
+		families = append(families, fpgas)
 	}
-	pluginDir := filepath.Join(o.kubeletDir, "device-plugins")
-	hostDir, err := o.HostPath("kubelet-dir", pluginDir)
+	engine, err := o.engine(families, metrics)
 	if err != nil {
 		return err
 	}
-	engine, err := plugin.New(plugin.Config{
-		Folder: pluginDir, HostFolder: hostDir, Families: families, Log: o.Log, Observer: metrics,
-	})
-	if err != nil {
-		return err
+	group, ctx := errgroup.WithContext(ctx)
+	if fpgas != nil {
+		own, err := o.ownNode()
+		if err != nil {
+			return err
+		}
+		if own != nil {
+			mode := override{options: o, flag: fpgas.Mode(), cards: fpgas.Family}
+			fpgas.first = func(scan context.Context) {
+				mode.look(scan, own)
+				group.Go(func() error {
+					mode.follow(ctx, own, engine.Kick)
+					return nil
+				})
+			}
+		}
 	}
 	server, err := observe.Listen(o.HTTP, registry, func() []string { return missing(engine.Status()) })
 	if err != nil {
 		return err
 	}
 	o.Log.WithFields(o.Fields()).WithField("version", buildinfo.Get().Version).Info("inlay-deviceplugin starts")
-	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return server.Serve(ctx) })
-	if cards != nil {
-		if err := o.followNode(ctx, group, cards, engine.Kick); err != nil {
-			server.Close()
-			return err
-		}
-	}
 	group.Go(func() error { return engine.Run(ctx) })
 	err = group.Wait()
 	if err != nil && !errors.Is(err, context.Canceled) {
@@ -197,6 +215,18 @@ func (o *options) run(ctx context.Context) error {
 	}
 	o.Log.Info("inlay-deviceplugin ends")
 	return nil
+}
+
+func (o *options) engine(families []plugin.Family, metrics *metrics) (*plugin.Engine, error) {
+	dir := filepath.Join(o.kubeletDir, "device-plugins")
+	hostDir, err := o.HostPath("kubelet-dir", dir)
+	if err != nil {
+		return nil, err
+	}
+	if dir, err = o.inside("kubelet-dir", dir); err != nil {
+		return nil, err
+	}
+	return plugin.New(plugin.Config{Folder: dir, HostFolder: hostDir, Families: families, Log: o.Log, Observer: metrics})
 }
 
 // missing lists what keeps a node from its devices: what the engine lacks, and hardware that is there and left out.
@@ -208,11 +238,4 @@ func missing(s plugin.Status) []string {
 		}
 	}
 	return lines
-}
-
-// publishMode tells the node's other processes which mode is in force.
-func (o *options) publishMode(mode fpga.Mode) {
-	if err := nodestate.Write(o.RunDir, nodestate.State{Mode: string(mode), Grant: o.fpgaGrant}); err != nil {
-		o.Log.WithError(err).WithFields(logrus.Fields{"mode": mode}).Error("this node's mode cannot be told to inlay-nri")
-	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/inlay-project/inlay/deviceplugins/fpga"
 	"github.com/inlay-project/inlay/deviceplugins/plugin"
 	"github.com/inlay-project/inlay/internal/cli"
 )
@@ -41,7 +42,7 @@ A device that has to be left out is named on standard error with the reason.`,
 			if output != "table" && output != "json" {
 				return cli.UsageError("-o %q is neither table nor json", output)
 			}
-			families, err := o.discoverable()
+			families, err := o.discoverable(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -63,20 +64,36 @@ A device that has to be left out is named on standard error with the reason.`,
 }
 
 // discoverable makes the families without anything that a look from outside must not touch.
-func (o *options) discoverable() ([]plugin.Family, error) {
+func (o *options) discoverable(ctx context.Context) ([]plugin.Family, error) {
 	want, err := o.wanted()
 	if err != nil {
 		return nil, err
 	}
 	var families []plugin.Family
 	if want["fpga"] {
-		cards, err := o.fpgaFamily()
+		family, err := o.fpgaFamily()
 		if err != nil {
 			return nil, err
 		}
-		families = append(families, cards.ReadOnly())
+		if err := o.asAnnotated(ctx, family); err != nil {
+			return nil, err
+		}
+		families = append(families, family.ReadOnly())
 	}
 	return families, nil
+}
+
+// asAnnotated puts a family into the mode that the node's annotation says, as far as there is a Node to ask.
+func (o *options) asAnnotated(ctx context.Context, family *fpga.Family) error {
+	if o.nodeName == "" || !family.Present() {
+		return nil
+	}
+	own, err := o.ownNode()
+	if err != nil || own == nil {
+		return err
+	}
+	override{options: o, flag: family.Mode(), cards: family}.look(ctx, own)
+	return nil
 }
 
 // discover looks once and sorts what it finds by resource, then id.

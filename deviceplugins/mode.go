@@ -7,11 +7,11 @@ import (
 	"path"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
 
 	"github.com/inlay-project/inlay/deviceplugins/fpga"
 	"github.com/inlay-project/inlay/deviceplugins/node"
+	"github.com/inlay-project/inlay/internal/hostfs"
 	"github.com/inlay-project/inlay/internal/podresources"
 )
 
@@ -19,72 +19,114 @@ import (
 // known at once, else in the flag's.
 const firstLook = 3 * time.Second
 
-// followNode applies the node annotation now and at every change, and keeps the node's label true.
-func (o *options) followNode(ctx context.Context, group *errgroup.Group, cards *fpga.Family, kick func(...string)) error {
-	flag := cards.Mode()
-	apply := func(annotation string) string {
-		mode, err := fpga.ParseMode(annotation)
-		if annotation == "" {
-			mode, err = flag, nil
-		}
-		if err != nil {
-			o.Log.WithError(err).Warnf("node annotation %s is passed over", node.ModeAnnotation)
-			mode = cards.Mode()
-		}
-		if cards.SetMode(mode) {
-			o.Log.WithField("mode", mode).Info("FPGA mode changed")
-			o.publishMode(mode)
-			kick(cards.Name())
-		}
-		return string(mode)
-	}
-	defer func() { o.publishMode(cards.Mode()) }()
+// ownNode connects to this process's own Node; nil where there is none to follow.
+func (o *options) ownNode() (*node.Own, error) {
 	if o.nodeName == "" {
 		o.Log.Info("no --node-name: the mode annotation and the mode label are off")
-		return nil
+		return nil, nil
 	}
 	client, err := node.Client(o.kubeconfig)
 	if errors.Is(err, rest.ErrNotInCluster) {
 		o.Log.Info("not in a cluster and no --kubeconfig: the mode annotation and the mode label are off")
-		return nil
+		return nil, nil
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	own := node.Own{Name: o.nodeName, Client: client, Log: o.Log, Changed: apply}
-	first, cancel := context.WithTimeout(ctx, firstLook)
-	defer cancel()
-	if annotation, err := own.Annotation(first); err != nil {
-		o.Log.WithError(err).Warnf("the mode is %s until the node's annotation can be read", flag)
-	} else {
-		apply(annotation)
-	}
-	group.Go(func() error { return own.Run(ctx) })
-	return nil
+	return &node.Own{Name: o.nodeName, Client: client, Log: o.Log}, nil
 }
 
-// kubelet asks the kubelet who holds what.
-type kubelet struct{ socket string }
+// override applies the node's annotation to the mode that the flag says. An annotation that names no mode changes
+// nothing.
+type override struct {
+	*options
+	flag  fpga.Mode
+	cards *fpga.Family
+}
 
-func (k kubelet) List(ctx context.Context) (*podresources.Listing, error) {
+// apply tells whether the mode is another one now.
+func (v override) apply(annotation string) (changed bool) {
+	mode := v.flag
+	if annotation != "" {
+		var err error
+		if mode, err = fpga.ParseMode(annotation); err != nil {
+			v.Log.WithError(err).Warnf("node annotation %s is passed over, the mode stays %s", node.ModeAnnotation, v.cards.Mode())
+			return false
+		}
+	}
+	if !v.cards.SetMode(mode) {
+		return false
+	}
+	v.Log.WithField("mode", mode).Info("FPGA mode changed")
+	return true
+}
+
+// look applies the annotation as it is now, if that can be known soon.
+func (v override) look(ctx context.Context, own *node.Own) {
+	ctx, cancel := context.WithTimeout(ctx, firstLook)
+	defer cancel()
+	annotation, err := own.Annotation(ctx)
+	if err != nil {
+		v.Log.WithError(err).Warnf("the mode is %s until the node's annotation can be read", v.cards.Mode())
+		return
+	}
+	v.apply(annotation)
+}
+
+// follow applies the annotation at every change, and keeps the node's label true, until ctx ends.
+func (v override) follow(ctx context.Context, own *node.Own, kick func(families ...string)) {
+	own.Changed = func(annotation string) string {
+		if v.apply(annotation) {
+			kick(v.cards.Name())
+		}
+		return string(v.cards.Mode())
+	}
+	own.Run(ctx)
+}
+
+// holders asks the kubelet who holds what.
+type holders struct{ socket string }
+
+func (k holders) List(ctx context.Context) (*podresources.Listing, error) {
 	return podresources.Client{Socket: k.socket}.List(ctx)
 }
 
-func (k kubelet) Absent() bool {
-	_, err := os.Stat(k.socket)
-	return errors.Is(err, os.ErrNotExist)
+func (k holders) Age() (time.Duration, bool) {
+	st, err := os.Stat(k.socket)
+	if err != nil {
+		return 0, !errors.Is(err, os.ErrNotExist)
+	}
+	return time.Since(st.ModTime()), true
 }
 
-// hostHookPath takes a path below the host root, as every path flag, or the host's own path of a hook that is there.
-func (o *options) hostHookPath() (string, error) {
-	if o.hookHostRoot != "" {
-		if _, err := os.Stat(o.hookPath); err == nil && path.IsAbs(o.hookPath) {
-			return o.hookPath, nil
+// inside gives the place of a path flag with the links on its way resolved inside the host root: an absolute link of
+// the host's, such as /var/run → /run, would lead this process out of it. The end of the path need not exist yet.
+func (o *options) inside(flag, value string) (string, error) {
+	hostPath, err := o.HostPath(flag, value)
+	if err != nil {
+		return "", err
+	}
+	rest := ""
+	for dir := hostPath; dir != "/"; dir = path.Dir(dir) {
+		if real, err := o.Root.Resolve(dir); err == nil {
+			return o.Root.Join(path.Join(real, rest)), nil
+		}
+		rest = path.Join(path.Base(dir), rest)
+	}
+	return o.Root.Join(hostPath), nil
+}
+
+// hookProgram takes a path below the host root, as every path flag, or the host's own path of a hook that is there.
+func (o *options) hookProgram() (root *hostfs.Root, hostPath string, err error) {
+	if o.hookHostRoot != "" && path.IsAbs(o.hookPath) {
+		if _, err := os.Stat(o.hookPath); err == nil {
+			root, err := hostfs.New("/")
+			return root, o.hookPath, err
 		}
 	}
-	hostPath, err := o.HostPath("hook-path", o.hookPath)
+	hostPath, err = o.HostPath("hook-path", o.hookPath)
 	if err != nil && path.IsAbs(o.hookPath) && o.Root.Exists(o.hookPath) {
-		return o.hookPath, nil
+		return o.Root, o.hookPath, nil
 	}
-	return hostPath, err
+	return o.Root, hostPath, err
 }

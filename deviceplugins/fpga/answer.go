@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 
-	"golang.org/x/sys/unix"
 	"k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 
 	"github.com/inlay-project/inlay/deviceplugins/plugin"
@@ -20,7 +20,7 @@ func (f *Family) Allocate(_ context.Context, resource string, devices []plugin.D
 	kind := strings.TrimPrefix(resource, Domain)
 	entries := make([]record.Device, len(devices))
 	for i, d := range devices {
-		address, err := f.address(d.ID)
+		address, err := f.take(resource, d.ID)
 		if err != nil {
 			return nil, err
 		}
@@ -39,25 +39,31 @@ func (f *Family) Allocate(_ context.Context, resource string, devices []plugin.D
 	return answer, nil
 }
 
-// address gives the PCI address of a device's FME as of the last scan.
-func (f *Family) address(id string) (string, error) {
+// take notes that a device is given out as a resource and gives the PCI address of its FME. The devices may have changed
+// since the kubelet was told of them.
+func (f *Family) take(resource, id string) (address string, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	p, ok := f.cards[id]
-	if !ok {
+	p, ok := f.places[id]
+	switch {
+	case !ok:
 		return "", fmt.Errorf("device %s is not there any more", id)
+	case p.sick != "":
+		return "", fmt.Errorf("device %s is unhealthy: %s", id, p.sick)
+	case p.resource != resource:
+		return "", fmt.Errorf("device %s is %s now", id, p.resource)
 	}
+	f.answered[id] = answer{resource: resource, at: time.Now()}
 	return p.address, nil
 }
 
 // PreStart implements plugin.PreStarter: an early no, which the kubelet shows and retries. What guards is the gate.
 func (f *Family) PreStart(ctx context.Context, _ string, _ []string) error {
 	if f.c.Grant == GrantAllocate {
-		file, err := f.c.Root.Open(f.c.Hook.Path, unix.O_PATH)
-		if err != nil {
+		if err := f.c.Hook.check(); err != nil {
 			return fmt.Errorf("the hook that programs the FPGA is missing on this node: %w", err)
 		}
-		return file.Close()
+		return nil
 	}
 	s, err := nristatus.Ask(ctx, filepath.Join(f.c.RunDir, nristatus.SocketName))
 	if err != nil {

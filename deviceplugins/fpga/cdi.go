@@ -9,10 +9,12 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"sigs.k8s.io/yaml"
 	cdi "tags.cncf.io/container-device-interface/specs-go"
 
 	"github.com/inlay-project/inlay/internal/atomicfile"
+	"github.com/inlay-project/inlay/internal/hostfs"
 )
 
 const (
@@ -29,10 +31,24 @@ const (
 
 // Hook is inlay-hook as the host sees it. Options that have their default are empty.
 type Hook struct {
-	Path     string
-	Timeout  time.Duration
-	HostRoot string // "" for the host itself
-	Args     []string
+	Root    *hostfs.Root // the tree in which Path is found
+	Path    string
+	Timeout time.Duration
+	Args    []string
+}
+
+// check tells why a runtime could not run the hook.
+func (h Hook) check() error {
+	file, err := h.Root.Open(h.Path, unix.O_PATH)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	st, err := file.Stat()
+	if err == nil && (!st.Mode().IsRegular() || st.Mode().Perm()&0o111 == 0) {
+		err = fmt.Errorf("%s is no program", h.Path)
+	}
+	return err
 }
 
 // device is the CDI device that Allocate gives: the gate where inlay-nri does the work, else the hook that does it.
@@ -42,6 +58,8 @@ func (c Config) device() string {
 	}
 	return gateDevice
 }
+
+func (c Config) cdiFile() string { return "intel.cdi.k8s.io-fpga-" + c.device() + ".yaml" }
 
 func (c Config) spec() ([]byte, error) {
 	hook := &cdi.Hook{HookName: "createRuntime", Path: c.Hook.Path, Args: []string{"inlay-hook", "gate"}}
@@ -69,7 +87,7 @@ func (c Config) ensureCDI() error {
 	if err != nil {
 		return fmt.Errorf("CDI file: %w", err)
 	}
-	file := filepath.Join(c.CDIDir, "intel.cdi.k8s.io-fpga-"+c.device()+".yaml")
+	file := filepath.Join(c.CDIDir, c.cdiFile())
 	have, err := os.ReadFile(file)
 	if err == nil && bytes.Equal(have, want) {
 		return nil

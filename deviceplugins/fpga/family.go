@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
 	"github.com/inlay-project/inlay/deviceplugins/plugin"
 	"github.com/inlay-project/inlay/fpga/card"
 	"github.com/inlay-project/inlay/internal/hostfs"
+	"github.com/inlay-project/inlay/internal/nodestate"
 	"github.com/inlay-project/inlay/internal/podresources"
 )
 
@@ -43,10 +45,11 @@ const (
 	GrantAllocate Grant = "allocate" // Allocate itself: for runtimes without NRI
 )
 
-// Kubelet tells which devices containers hold. Absent tells that there is no kubelet to ask.
+// Kubelet tells which devices containers hold.
 type Kubelet interface {
 	List(ctx context.Context) (*podresources.Listing, error)
-	Absent() bool
+	// Age is how long there has been a kubelet to ask; false where there is none.
+	Age() (age time.Duration, there bool)
 }
 
 // Config is where the family finds things and what it hands out.
@@ -57,9 +60,9 @@ type Config struct {
 	CDIDir  string  // as this process sees it
 	Hook    Hook    // inlay-hook on the host
 	Kubelet Kubelet // nil = nobody to ask
-	// KubeletDir is the kubelet's folder as this process sees it; a change there may mean that it can be asked now.
-	KubeletDir string
-	Log        logrus.FieldLogger
+	// PodResources is the path of the socket that Kubelet asks: when it comes, the kubelet can be asked.
+	PodResources string
+	Log          logrus.FieldLogger
 
 	readOnly bool
 }
@@ -68,17 +71,36 @@ type Config struct {
 type Family struct {
 	c Config
 
-	mu     sync.Mutex
-	mode   Mode
+	// memory is Scan's own, which is never called twice at a time.
 	memory memory
-	cards  map[string]place // device id → where it is, of the last scan
-	watch  plugin.Watch
+
+	mu       sync.Mutex
+	mode     Mode
+	places   map[string]place // by device id; of the scan that runs, else of the last one
+	answered map[string]answer
+	watch    plugin.Watch
 }
 
-// place is where a device sits, for the allocation record and for choosing devices that go well together.
+// place is where a device sits and what it is now.
 type place struct {
-	address string // PCI address of its FME
+	resource string // "" while it is sick
+	sick     string
+	address  string // PCI address of its FME
 }
+
+// answer is what Allocate said of a device last.
+type answer struct {
+	resource string
+	at       time.Time
+}
+
+// fresh is how long a kubelet's answer is asked for again: it lists the pods of before its restart only when it has heard
+// of them from the API server.
+const fresh = 20 * time.Second
+
+// admission is how long the kubelet may take from our answer to Allocate until its podresources API lists the device: it
+// writes its checkpoint in between.
+const admission = 3 * time.Second
 
 var (
 	_ plugin.Family     = (*Family)(nil)
@@ -90,7 +112,7 @@ var (
 
 // New makes the family. Nothing is read before the first Scan.
 func New(c Config, mode Mode) *Family {
-	return &Family{c: c, mode: mode, memory: memory{}}
+	return &Family{c: c, mode: mode, memory: memory{}, places: map[string]place{}, answered: map[string]answer{}}
 }
 
 // Name implements plugin.Family.
@@ -119,31 +141,81 @@ func (f *Family) Mode() Mode {
 	return f.mode
 }
 
+// Present tells whether the node has a card that its driver knows.
+func (f *Family) Present() bool { return len(card.Discover(f.c.Root).FMEs) > 0 }
+
 // Scan implements plugin.Family.
 func (f *Family) Scan(ctx context.Context) (plugin.Inventory, []plugin.Skipped, error) {
+	mode := f.Mode()
 	cards := card.Discover(f.c.Root)
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	s := &scan{
-		c: f.c, mode: f.mode, memory: f.memory,
-		holdings: holdings{ctx: ctx, kubelet: f.c.Kubelet},
-		inv:      plugin.Inventory{}, offered: memory{}, places: map[string]place{},
+		c: f.c, mode: mode, memory: f.memory, holdings: holdings{ctx: ctx, kubelet: f.c.Kubelet},
+		inv: plugin.Inventory{}, offered: memory{},
 	}
 	for _, skipped := range cards.Skipped {
 		s.skip(skipped.Path, "%s", skipped.Reason)
 	}
+	var units []unit
 	for i := range cards.FMEs {
-		s.fme(&cards.FMEs[i])
+		units = append(units, s.units(&cards.FMEs[i])...)
+	}
+	s.answered = f.turn(units)
+	for _, u := range units {
+		s.offer(u)
 	}
 	if len(s.inv) > 0 && !f.c.readOnly {
-		if err := f.c.ensureCDI(); err != nil {
+		if err := f.c.prepare(mode); err != nil {
 			s.allUnhealthy(err.Error())
 			s.unsettled = true
 		}
 	}
-	f.memory, f.cards = s.offered, s.places
-	f.watch = f.watching(cards, s.unsettled)
+	f.memory = s.offered
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.watch = f.c.watching(mode, cards, s.unsettled)
 	return s.inv, s.skipped, nil
+}
+
+// turn makes Allocate see the devices as they are now, and gives what it answered shortly before. It comes before the
+// kubelet is asked who holds what: an allocation under a device's old name is either refused from here on, or the
+// kubelet knows of it, or it is among the answers.
+func (f *Family) turn(units []unit) map[string]answer {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.places = map[string]place{}
+	for _, u := range units {
+		f.places[u.id] = place{resource: u.resource, sick: u.sick, address: u.address}
+	}
+	recent := map[string]answer{}
+	for id, a := range f.answered {
+		if time.Since(a.at) < admission {
+			recent[id] = a
+		} else {
+			delete(f.answered, id)
+		}
+	}
+	return recent
+}
+
+// prepare has in place what a container needs, before its device is offered.
+func (c Config) prepare(mode Mode) error {
+	if err := c.ensureCDI(); err != nil {
+		return err
+	}
+	return c.ensureMode(mode)
+}
+
+// ensureMode tells the mode to inlay-nri and to the hook. A region resource has one name in two modes, so they must know
+// which it is before the kubelet gives the first one out.
+func (c Config) ensureMode(mode Mode) error {
+	want := nodestate.State{Mode: string(mode), Grant: string(c.Grant)}
+	if have, err := nodestate.Read(c.RunDir); err == nil && have == want {
+		return nil
+	}
+	if err := nodestate.Write(c.RunDir, want); err != nil {
+		return fmt.Errorf("this node's mode cannot be told to inlay-nri: %w", err)
+	}
+	return nil
 }
 
 // Watch implements plugin.Watcher.
@@ -155,30 +227,38 @@ func (f *Family) Watch() plugin.Watch {
 
 // watching says what a change looks like after a scan. The kernel sends events for devices, none for the values of
 // sysfs. While something waits for what no event announces, every audit is a scan.
-func (f *Family) watching(cards card.Inventory, unsettled bool) plugin.Watch {
+func (c Config) watching(mode Mode, cards card.Inventory, unsettled bool) plugin.Watch {
+	isOurs := func(name string) bool {
+		_, ours := card.DriverOf(name)
+		return ours
+	}
 	w := plugin.Watch{
 		Subsystems: []string{"fpga_region", "fpga", "fpga_manager", "platform", "pci"},
 		Folders: []plugin.Folder{
-			{Path: f.c.Root.Join("/dev")},
-			{Path: f.c.CDIDir, Content: true},
-			{Path: f.c.RunDir, Content: true},
+			{Path: c.Root.Join("/dev"), Match: isOurs},
+			{Path: c.CDIDir, Content: true, Match: func(name string) bool { return name == c.cdiFile() }},
+			{Path: c.RunDir, Content: true},
 		},
 	}
-	if f.c.Kubelet != nil {
-		w.Folders = append(w.Folders, plugin.Folder{Path: filepath.Join(f.c.KubeletDir, "pod-resources")})
+	if c.Kubelet != nil {
+		folder, socket := filepath.Split(c.PodResources)
+		w.Folders = append(w.Folders, plugin.Folder{Path: filepath.Clean(folder), Match: func(name string) bool { return name == socket }})
 	}
 	if unsettled {
 		return w
 	}
 	for _, d := range card.Drivers() {
-		w.Values = append(w.Values, f.c.Root.Join(d.Layout().Class))
+		w.Values = append(w.Values, c.Root.Join(d.Layout().Class))
 	}
 	for _, fme := range cards.FMEs {
 		for _, file := range fme.InterfaceFiles {
-			w.Values = append(w.Values, f.c.Root.Join(file))
+			w.Values = append(w.Values, c.Root.Join(file))
+		}
+		if mode != ModeAF {
+			continue // what a port holds is no part of what is offered
 		}
 		for _, port := range fme.Ports {
-			w.Values = append(w.Values, f.c.Root.Join(port.SysPath+"/afu_id"))
+			w.Values = append(w.Values, c.Root.Join(port.SysPath+"/afu_id"))
 		}
 	}
 	return w

@@ -7,56 +7,99 @@ import (
 	"github.com/inlay-project/inlay/deviceplugins/plugin"
 )
 
-// Prefer implements plugin.Preferrer: what must be in is in; the rest is near it, on the same NUMA node, and in af mode
-// on the same card. Where there is a choice the smallest group that suffices is taken, so that larger ones stay whole.
+// Prefer implements plugin.Preferrer: what must be in is in; the rest comes from as few NUMA nodes as there can be, and in
+// af mode from as few cards. Where there is a choice the smallest group that suffices is taken, so that larger ones stay
+// whole.
 func (f *Family) Prefer(_ string, available []plugin.Device, must []string, size int) ([]string, error) {
 	f.mu.Lock()
-	cards := f.cards
+	places := f.places // replaced as a whole, never changed
 	f.mu.Unlock()
-	byID := map[string]plugin.Device{}
-	for _, d := range available {
-		byID[d.ID] = d
-	}
 	var chosen, free []plugin.Device
-	for _, id := range must {
-		d, ok := byID[id]
-		if !ok {
-			return nil, fmt.Errorf("device %s must be in and is not available", id)
-		}
-		chosen = append(chosen, d)
-		delete(byID, id)
-	}
 	for _, d := range available {
-		if _, ok := byID[d.ID]; ok {
+		if slices.Contains(must, d.ID) {
+			chosen = append(chosen, d)
+		} else {
 			free = append(free, d)
 		}
 	}
-	if len(chosen) > size || len(chosen)+len(free) < size {
-		return nil, fmt.Errorf("%d devices asked for, %d of %d must be in", size, len(chosen), len(available))
+	if len(chosen) != len(must) {
+		return nil, fmt.Errorf("of %v, which must be in, only %d are available", must, len(chosen))
 	}
-	numa := func(d plugin.Device) string { return fmt.Sprint(d.NUMA) }
-	fme := func(d plugin.Device) string { return cards[d.ID].address }
-	chosen = fill(chosen, free, size, numa, fme)
-	ids := make([]string, len(chosen))
-	for i, d := range chosen {
-		ids[i] = d.ID
+	if len(chosen) > size || len(available) < size {
+		return nil, fmt.Errorf("%d devices asked for, %d available of which %d must be in", size, len(available), len(chosen))
+	}
+	p := preference{
+		numa: func(d plugin.Device) string { return fmt.Sprint(d.NUMA) },
+		card: func(d plugin.Device) string { return places[d.ID].address },
+	}
+	ids := make([]string, 0, size)
+	for _, d := range p.fill(chosen, free, size) {
+		ids = append(ids, d.ID)
 	}
 	return ids, nil
 }
 
-// fill adds devices until there are size, group by group: near the chosen ones first, else from the smallest group that
-// suffices, else from the largest. Within a group the next criterion orders.
-func fill(chosen, free []plugin.Device, size int, by ...func(plugin.Device) string) []plugin.Device {
-	if len(by) == 0 {
-		return append(chosen, free[:min(size-len(chosen), len(free))]...)
-	}
-	groups := group(free, by[0])
-	for len(chosen) < size && len(groups) > 0 {
-		i := nearest(groups, chosen, size-len(chosen), by[0])
-		chosen = fill(chosen, groups[i], min(size, len(chosen)+len(groups[i])), by[1:]...)
+// preference is what devices are told apart by. A card has one NUMA node.
+type preference struct{ numa, card func(plugin.Device) string }
+
+// fill adds devices until there are size.
+func (p preference) fill(chosen, free []plugin.Device, size int) []plugin.Device {
+	near, far := beside(chosen, free, p.numa)
+	chosen = p.fromCards(chosen, near, size)
+	groups := group(far, p.numa)
+	for len(chosen) < size {
+		want := size - len(chosen)
+		i := least(groups, func(g []plugin.Device) [2]int {
+			if len(g) < want {
+				return [2]int{len(far), -len(g)} // none of those suffices: the largest leaves the fewest to come
+			}
+			return [2]int{p.cards(g, want), len(g)}
+		})
+		chosen = p.fromCards(chosen, groups[i], size)
 		groups = slices.Delete(groups, i, i+1)
 	}
 	return chosen
+}
+
+// fromCards adds devices of one or several NUMA nodes until there are size or none is left.
+func (p preference) fromCards(chosen, free []plugin.Device, size int) []plugin.Device {
+	near, far := beside(chosen, free, p.card)
+	chosen = append(chosen, near[:min(size-len(chosen), len(near))]...)
+	groups := group(far, p.card)
+	for len(chosen) < size && len(groups) > 0 {
+		want := size - len(chosen)
+		i := least(groups, func(g []plugin.Device) [2]int {
+			if len(g) < want {
+				return [2]int{1, -len(g)}
+			}
+			return [2]int{0, len(g)}
+		})
+		chosen = append(chosen, groups[i][:min(want, len(groups[i]))]...)
+		groups = slices.Delete(groups, i, i+1)
+	}
+	return chosen
+}
+
+// cards is how many cards want devices of a group take at least.
+func (p preference) cards(g []plugin.Device, want int) int {
+	taken := p.fromCards(nil, g, want)
+	return len(group(taken, p.card))
+}
+
+// beside splits devices into those that share a criterion with a chosen one and the others.
+func beside(chosen, free []plugin.Device, key func(plugin.Device) string) (near, far []plugin.Device) {
+	keys := map[string]bool{}
+	for _, d := range chosen {
+		keys[key(d)] = true
+	}
+	for _, d := range free {
+		if keys[key(d)] {
+			near = append(near, d)
+		} else {
+			far = append(far, d)
+		}
+	}
+	return near, far
 }
 
 // group splits devices by a criterion; groups and devices keep their order.
@@ -75,29 +118,13 @@ func group(devices []plugin.Device, key func(plugin.Device) string) [][]plugin.D
 	return groups
 }
 
-// nearest picks the group to take from next.
-func nearest(groups [][]plugin.Device, chosen []plugin.Device, want int, key func(plugin.Device) string) int {
-	best := 0
-	for i, g := range groups {
-		for _, c := range chosen {
-			if key(c) == key(g[0]) {
-				return i
-			}
-		}
-		if better(len(g), len(groups[best]), want) {
-			best = i
+// least gives the index of the group with the least cost, the first of equals.
+func least(groups [][]plugin.Device, cost func([]plugin.Device) [2]int) int {
+	best, lowest := 0, cost(groups[0])
+	for i, g := range groups[1:] {
+		if c := cost(g); slices.Compare(c[:], lowest[:]) < 0 {
+			best, lowest = i+1, c
 		}
 	}
 	return best
-}
-
-// better tells whether a group of a devices suits a want better than one of b.
-func better(a, b, want int) bool {
-	if (a >= want) != (b >= want) {
-		return a >= want
-	}
-	if a >= want {
-		return a < b
-	}
-	return a > b
 }

@@ -16,7 +16,13 @@ import (
 
 // memory is what this process knows of hardware from earlier scans: the resource that each piece was offered as while
 // it was well. Keys are names that survive a change of the ids, "0000:3b:00.0/dfl-fme.0".
-type memory map[string]string
+type memory map[string]offered
+
+// offered is a name, and whether the kubelet was asked about it: a second name is one for the same hardware.
+type offered struct {
+	resource string
+	certain  bool
+}
 
 // scan is one look at the node.
 type scan struct {
@@ -24,11 +30,11 @@ type scan struct {
 	mode     Mode
 	memory   memory
 	holdings holdings
+	answered map[string]answer // by device id: what Allocate said just before
 
 	inv     plugin.Inventory
 	skipped []plugin.Skipped
 	offered memory // hardware that is gone is forgotten, hardware that is sick is not
-	places  map[string]place
 	// unsettled says that something waits for what no event announces: the kubelet's word, a folder that can be written.
 	unsettled bool
 }
@@ -46,25 +52,28 @@ type unit struct {
 	resource string   // "" if the ids do not give one now
 	sick     string   // why it cannot be given out, "" if it can
 	nodes    []string
-	address  string
+	dirs     []string // of the nodes, in sysfs
+	address  string   // PCI address of the FME
 }
 
-func (s *scan) fme(fme *fpga.FME) {
+// units are the devices of an FME in this mode.
+func (s *scan) units(fme *fpga.FME) []unit {
 	if len(fme.Ports) == 0 {
 		s.skip(fme.SysPath, "it has no port")
-		return
+		return nil
 	}
 	if s.mode == ModeAF {
+		var units []unit
 		for i := range fme.Ports {
-			s.offer(s.portUnit(fme, &fme.Ports[i]))
+			units = append(units, portUnit(fme, &fme.Ports[i]))
 		}
-		return
+		return units
 	}
 	if s.mode == ModeRegion && s.c.Grant == GrantAllocate && len(fme.Ports) > 1 {
 		s.skip(fme.SysPath, "it has %d ports, and without NRI a container would get them all: not offered in region mode with --fpga-grant allocate", len(fme.Ports))
-		return
+		return nil
 	}
-	s.offer(s.fmeUnit(fme))
+	return []unit{s.fmeUnit(fme)}
 }
 
 func (s *scan) fmeUnit(fme *fpga.FME) unit {
@@ -73,11 +82,11 @@ func (s *scan) fmeUnit(fme *fpga.FME) unit {
 		overlaps: []string{fme.Name},
 	}
 	for _, port := range fme.Ports {
-		u.nodes = append(u.nodes, port.Node)
+		u.nodes, u.dirs = append(u.nodes, port.Node), append(u.dirs, port.SysPath)
 		u.overlaps = append(u.overlaps, port.Name)
 	}
 	if s.mode == ModeRegiondevel {
-		u.nodes = append(u.nodes, fme.Node)
+		u.nodes, u.dirs = append(u.nodes, fme.Node), append(u.dirs, fme.SysPath)
 	}
 	if u.sick = interfaceSick(fme); u.sick == "" {
 		u.resource = Domain + fpga.RegionResource(fme.Interface)
@@ -85,10 +94,10 @@ func (s *scan) fmeUnit(fme *fpga.FME) unit {
 	return u
 }
 
-func (s *scan) portUnit(fme *fpga.FME, port *fpga.Port) unit {
+func portUnit(fme *fpga.FME, port *fpga.Port) unit {
 	u := unit{
 		id: port.Name, key: fme.PCI.Address + "/" + port.Name, path: port.SysPath, address: fme.PCI.Address,
-		overlaps: []string{port.Name, fme.Name}, nodes: []string{port.Node},
+		overlaps: []string{port.Name, fme.Name}, nodes: []string{port.Node}, dirs: []string{port.SysPath},
 	}
 	switch {
 	case errors.Is(port.AFUErr, unix.EBUSY):
@@ -125,34 +134,36 @@ func interfaceSick(fme *fpga.FME) string {
 // offer publishes a unit under one resource name, or says why not.
 func (s *scan) offer(u unit) {
 	held := s.heldAs(u)
+	if held.err != nil || held.by != "" && held.resource != u.resource {
+		s.unsettled = true // no event tells that a pod has ended
+	}
 	resource := u.resource
 	if resource == "" {
-		resource = s.memory[u.key]
-		if resource == "" && held.by != "" && held.resource != "" && s.ownKind(held.resource) {
-			resource = held.resource
-		}
-		if resource == "" {
-			s.skip(u.path, "%s", u.sick)
-			return
-		}
+		resource = s.memory[u.key].resource
 	}
-	d := plugin.Device{ID: u.id, Health: plugin.Healthy}
+	if resource == "" && s.ownKind(held.resource) {
+		resource = held.resource
+	}
+	if resource == "" {
+		s.skip(u.path, "%s", u.sick)
+		return
+	}
+	d := plugin.Device{ID: u.id, Health: plugin.Healthy, NUMA: s.numa(u), Grant: s.grant(u)}
 	switch {
 	case u.sick != "":
 		d.Health, d.Reason = plugin.Unhealthy, u.sick
-	case held.by != "" && held.resource != resource:
-		d.Health, d.Reason = plugin.Unhealthy, fmt.Sprintf("held by %s as %s", held.by, held.resource)
-		s.unsettled = true
 	case held.err != nil:
 		d.Health, d.Reason = plugin.Unhealthy, fmt.Sprintf("who holds it is not known: %v", held.err)
-		s.unsettled = true
+	case held.by != "" && held.resource != resource:
+		d.Health, d.Reason = plugin.Unhealthy, fmt.Sprintf("held by %s as %s", held.by, held.resource)
 	}
-	d.NUMA = s.numa(u)
-	d.Grant = s.grant(u)
 	s.inv[resource] = append(s.inv[resource], d)
-	s.places[u.id] = place{address: u.address}
-	if d.Health == plugin.Healthy && !held.unasked || u.sick != "" {
-		s.offered[u.key] = resource
+	// What is not certain is asked about again. A sick unit keeps the name that it had, and what was known of it.
+	switch {
+	case u.sick != "":
+		s.offered[u.key] = offered{resource, s.memory[u.key].certain}
+	case d.Health == plugin.Healthy:
+		s.offered[u.key] = offered{resource, !held.uncertain}
 	}
 }
 
@@ -168,9 +179,7 @@ func (s *scan) ownKind(resource string) bool {
 }
 
 func (s *scan) numa(u unit) []int {
-	nodes := make([]string, len(u.nodes))
-	copy(nodes, u.nodes)
-	numa, err := topology.OfNodes(s.c.Root, nodes...)
+	numa, err := topology.OfDevices(s.c.Root, u.dirs...)
 	if err != nil {
 		s.c.Log.WithError(err).WithField("device", u.id).Debug("no NUMA hint")
 		return nil
@@ -196,7 +205,9 @@ func (s *scan) grant(u unit) plugin.Grant {
 func (s *scan) allUnhealthy(reason string) {
 	for _, devices := range s.inv {
 		for i := range devices {
-			devices[i].Health, devices[i].Reason = plugin.Unhealthy, reason
+			if devices[i].Health == plugin.Healthy {
+				devices[i].Health, devices[i].Reason = plugin.Unhealthy, reason
+			}
 		}
 	}
 }
@@ -205,31 +216,40 @@ func (s *scan) allUnhealthy(reason string) {
 type hold struct {
 	by, resource string
 	err          error
-	unasked      bool // there was no kubelet to ask: ask again later
+	uncertain    bool // there is no kubelet to ask, or it is too young to know
 }
 
 // heldAs finds out whether a container holds a unit. A unit that goes on under the name that it had needs no asking:
 // only a new name can be a second one.
 func (s *scan) heldAs(u unit) hold {
-	if s.c.Kubelet == nil || u.resource != "" && s.memory[u.key] == u.resource {
+	if s.c.Kubelet == nil || u.resource != "" && s.memory[u.key] == (offered{u.resource, true}) {
 		return hold{}
 	}
-	if u.resource == "" && s.memory[u.key] != "" {
+	if u.resource == "" && s.memory[u.key].resource != "" {
 		return hold{}
 	}
-	if s.c.Kubelet.Absent() {
-		return hold{unasked: true}
+	for _, id := range u.overlaps {
+		if a, ok := s.answered[id]; ok && a.resource != u.resource {
+			return hold{by: "a pod that is being admitted", resource: a.resource}
+		}
+	}
+	age, there := s.c.Kubelet.Age()
+	if !there {
+		return hold{uncertain: true}
 	}
 	l, err := s.holdings.list()
 	if err != nil {
 		return hold{err: err}
 	}
 	found := hold{}
+	if age >= 0 && age < fresh {
+		found.uncertain, s.unsettled = true, true
+	}
 	for _, h := range l.Holdings {
 		if !strings.HasPrefix(h.Resource, Domain) || !overlap(h.Devices, u.overlaps) {
 			continue
 		}
-		found = hold{by: h.Namespace + "/" + h.Pod, resource: h.Resource}
+		found.by, found.resource = h.Namespace+"/"+h.Pod, h.Resource
 		if h.Resource != u.resource {
 			return found
 		}

@@ -2,15 +2,18 @@
 // the scheduler which mode the node is in.
 //
 // The API server may be away at any time. Then the last known mode stays, the label is written later, and nothing waits.
+// Only the own Node is ever read, watched or written.
 package node
 
 import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/sirupsen/logrus"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -19,6 +22,8 @@ import (
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/inlay-project/inlay/internal/buildinfo"
 )
 
 const (
@@ -31,7 +36,8 @@ const (
 const (
 	firstRetry = time.Second
 	lastRetry  = time.Minute
-	patchLimit = 10 * time.Second
+	// callLimit is for one read or write of the Node; a watch has none, the API server ends it every few minutes.
+	callLimit = 10 * time.Second
 )
 
 var nodes = schema.GroupVersionResource{Version: "v1", Resource: "nodes"}
@@ -59,78 +65,117 @@ func Client(kubeconfig string) (metadata.Interface, error) {
 	if err != nil {
 		return nil, err
 	}
+	build := buildinfo.Get()
+	config.UserAgent = "inlay-deviceplugin/" + build.Version
 	return metadata.NewForConfig(config)
 }
 
 // Annotation reads the annotation once, for a start in the right mode.
 func (o Own) Annotation(ctx context.Context) (string, error) {
-	n, err := o.Client.Resource(nodes).Get(ctx, o.Name, metav1.GetOptions{})
+	n, err := o.get(ctx)
 	if err != nil {
-		return "", fmt.Errorf("node %s: %w", o.Name, err)
+		return "", err
 	}
 	return n.Annotations[ModeAnnotation], nil
 }
 
 // Run follows the Node until ctx ends.
-func (o Own) Run(ctx context.Context) error {
+func (o Own) Run(ctx context.Context) {
+	f := follower{Own: o}
 	retry := firstRetry
-	for ctx.Err() == nil {
+	for {
 		began := time.Now()
-		if err := o.follow(ctx); err != nil && ctx.Err() == nil {
+		err := f.follow(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
 			o.Log.WithError(err).Warn("this node's object cannot be followed; its mode stays as it is")
 		}
 		if time.Since(began) > lastRetry {
 			retry = firstRetry
 		}
+		// A quarter of it by chance: the nodes of a cluster do not come back all at once.
+		timer := time.NewTimer(retry*3/4 + rand.N(retry/2))
 		select {
 		case <-ctx.Done():
-		case <-time.After(retry):
+			timer.Stop()
+			return
+		case <-timer.C:
 		}
 		retry = min(2*retry, lastRetry)
 	}
-	return nil
+}
+
+// follower is an Own and what it saw last.
+type follower struct {
+	Own
+	known      bool
+	annotation string
+	mode       string // that Changed gave for it
 }
 
 // follow reads the Node and then its changes, until the watch ends.
-func (o Own) follow(ctx context.Context) error {
-	n, err := o.Client.Resource(nodes).Get(ctx, o.Name, metav1.GetOptions{})
+func (f *follower) follow(ctx context.Context) error {
+	n, err := f.get(ctx)
 	if err != nil {
-		return fmt.Errorf("node %s: %w", o.Name, err)
-	}
-	if err := o.see(ctx, n); err != nil {
 		return err
 	}
-	w, err := o.Client.Resource(nodes).Watch(ctx, metav1.ListOptions{
-		FieldSelector:   fields.OneTermEqualSelector("metadata.name", o.Name).String(),
+	if err := f.see(ctx, n); err != nil {
+		return err
+	}
+	w, err := f.Client.Resource(nodes).Watch(ctx, metav1.ListOptions{
+		FieldSelector:   fields.OneTermEqualSelector("metadata.name", f.Name).String(),
 		ResourceVersion: n.ResourceVersion,
 	})
 	if err != nil {
-		return fmt.Errorf("node %s: watch: %w", o.Name, err)
+		return fmt.Errorf("node %s: watch: %w", f.Name, err)
 	}
 	defer w.Stop()
 	for event := range w.ResultChan() {
 		n, ok := event.Object.(*metav1.PartialObjectMetadata)
-		if !ok || event.Type == watch.Deleted {
-			return fmt.Errorf("node %s: watch: %s", o.Name, event.Type)
+		switch {
+		case event.Type == watch.Error:
+			return fmt.Errorf("node %s: watch: %w", f.Name, apierrors.FromObject(event.Object))
+		case !ok || event.Type == watch.Deleted:
+			return fmt.Errorf("node %s: watch: %s", f.Name, event.Type)
 		}
-		if err := o.see(ctx, n); err != nil {
+		if err := f.see(ctx, n); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// see takes a Node's annotation over and mends its label. It writes only what differs: our own write comes back here.
-func (o Own) see(ctx context.Context, n *metav1.PartialObjectMetadata) error {
-	mode := o.Changed(n.Annotations[ModeAnnotation])
-	if n.Labels[ModeLabel] == mode {
+// see takes a Node's annotation over and mends its label. A Node changes every few minutes for reasons that are not ours,
+// and our own write comes back here: only what differs is told, and only what differs is written.
+func (f *follower) see(ctx context.Context, n *metav1.PartialObjectMetadata) error {
+	if annotation := n.Annotations[ModeAnnotation]; !f.known || annotation != f.annotation {
+		f.mode = f.Changed(annotation)
+		f.known, f.annotation = true, annotation
+	}
+	if n.Labels[ModeLabel] == f.mode {
 		return nil
 	}
+	return f.label(ctx, f.mode)
+}
+
+func (o Own) get(ctx context.Context) (*metav1.PartialObjectMetadata, error) {
+	ctx, cancel := context.WithTimeout(ctx, callLimit)
+	defer cancel()
+	n, err := o.Client.Resource(nodes).Get(ctx, o.Name, metav1.GetOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("node %s: %w", o.Name, err)
+	}
+	return n, nil
+}
+
+func (o Own) label(ctx context.Context, mode string) error {
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": map[string]any{ModeLabel: mode}}})
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, patchLimit)
+	ctx, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
 	_, err = o.Client.Resource(nodes).Patch(ctx, o.Name, types.MergePatchType, patch, metav1.PatchOptions{
 		FieldManager: "inlay-deviceplugin",

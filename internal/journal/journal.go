@@ -99,7 +99,7 @@ func lockLast(f *os.File, name string) (bool, error) {
 		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) || try == lockTries {
 			return false, err
 		}
-		time.Sleep(lockPause)
+		time.Sleep(lockPause) //nolint:forbidigo // bounded: lockTries × lockPause
 	}
 	opened, err := f.Stat()
 	if err != nil {

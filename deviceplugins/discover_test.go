@@ -1,0 +1,212 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/sirupsen/logrus/hooks/test"
+
+	"github.com/inlay-project/inlay/deviceplugins/fpga"
+	"github.com/inlay-project/inlay/deviceplugins/plugin"
+	"github.com/inlay-project/inlay/internal/hostfs"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// The samples of spec/fpga.md 1.7 with the devices that the old plugin would list, less its faults (8.1 to 8.3).
+func TestDiscoverOnTheSampleTrees(t *testing.T) {
+	device := func(resource, id string, numa int, nodes ...string) advertised {
+		return advertised{
+			Resource: resource, ID: id, Health: "Healthy", Nodes: nodes, Mounts: []string{}, Env: map[string]string{},
+			Annotations: map[string]string{}, CDI: []string{}, NUMA: []int{numa},
+		}
+	}
+	const fme, port = "/dev/dfl-fme.", "/dev/dfl-port."
+	const ofme, oport = "/dev/intel-fpga-fme.", "/dev/intel-fpga-port."
+	for tree, modes := range map[string]map[string][]advertised{
+		"dfl-two-ports": {
+			"af":          {device(afNLB0, "dfl-port.0", 0, port+"0"), device(afNLB3, "dfl-port.1", 0, port+"1")},
+			"region":      {device(region, "dfl-fme.0", 0, port+"0", port+"1")},
+			"regiondevel": {device(region, "dfl-fme.0", 0, port+"0", port+"1", fme+"0")},
+		},
+		"dfl-port-on-vf": {
+			"af":          {device(afNLB0, "dfl-port.0", 0, port+"0"), device(afNLB3, "dfl-port.2", 0, port+"2")},
+			"region":      {device(region, "dfl-fme.0", 0, port+"0", port+"2")},
+			"regiondevel": {device(region, "dfl-fme.0", 0, port+"0", port+"2", fme+"0")},
+		},
+		"opae-two-cards": {
+			"af":          {device(afNLB0, "intel-fpga-port.0", 0, oport+"0"), device(afNLB3, "intel-fpga-port.1", 1, oport+"1")},
+			"region":      {device(region, "intel-fpga-fme.0", 0, oport+"0"), device(region, "intel-fpga-fme.1", 1, oport+"1")},
+			"regiondevel": {device(region, "intel-fpga-fme.0", 0, oport+"0", ofme+"0"), device(region, "intel-fpga-fme.1", 1, oport+"1", ofme+"1")},
+		},
+		"opae-port-on-vf": {
+			"af":          {device(afNLB0, "intel-fpga-port.0", 0, oport+"0"), device(afNLB3, "intel-fpga-port.2", 0, oport+"2")},
+			"region":      {device(region, "intel-fpga-fme.0", 0, oport+"0"), device(region, "intel-fpga-fme.1", 0, oport+"2")},
+			"regiondevel": {device(region, "intel-fpga-fme.0", 0, oport+"0", ofme+"0"), device(region, "intel-fpga-fme.1", 0, oport+"2", ofme+"1")},
+		},
+	} {
+		root := golden(t, tree)
+		for mode, want := range modes {
+			t.Run(tree+" "+mode, func(t *testing.T) {
+				before := listing(t, root)
+				r := run(t, []string{"discover", "-o", "json", "--host-root", root, "--fpga-mode", mode})
+				if r.code != 0 || r.stderr != "" {
+					t.Errorf("exit %d, %s", r.code, r.stderr)
+				}
+				var got []advertised
+				d := json.NewDecoder(strings.NewReader(r.stdout))
+				d.DisallowUnknownFields()
+				if err := d.Decode(&got); err != nil {
+					t.Fatalf("%v:\n%s", err, r.stdout)
+				}
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("(-want +got):\n%s", diff)
+				}
+				if diff := cmp.Diff(before, listing(t, root)); diff != "" {
+					t.Errorf("discover changed the tree:\n%s", diff)
+				}
+			})
+		}
+	}
+}
+
+// listing is every file of a tree with its time of change.
+func listing(t *testing.T, root string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		st, err := d.Info()
+		if err == nil {
+			files[path] = fmt.Sprint(st.Mode(), st.Size(), st.ModTime())
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// Every tree of package card, odd ones first of all, in every mode and with both grants.
+func TestDiscoverOnEveryTree(t *testing.T) {
+	trees, err := filepath.Glob("../fpga/card/testdata/*.txtar")
+	if err != nil || len(trees) == 0 {
+		t.Fatal("no golden trees", err)
+	}
+	for _, tree := range trees {
+		name := strings.TrimSuffix(filepath.Base(tree), ".txtar")
+		t.Run(name, func(t *testing.T) {
+			dir := golden(t, name)
+			var text bytes.Buffer
+			for _, grant := range []fpga.Grant{fpga.GrantNRI, fpga.GrantAllocate} {
+				for _, mode := range []fpga.Mode{fpga.ModeAF, fpga.ModeRegion, fpga.ModeRegiondevel} {
+					fmt.Fprintf(&text, "# %s, --fpga-grant %s\n", mode, grant)
+					describe(t, &text, dir, mode, grant)
+				}
+			}
+			compare(t, filepath.Join("testdata/discover", name+".txt"), text.Bytes())
+		})
+	}
+}
+
+// describe is what discover prints, a device a line.
+func describe(t *testing.T, out *bytes.Buffer, dir string, mode fpga.Mode, grant fpga.Grant) {
+	t.Helper()
+	root, err := hostfs.New(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	log, _ := test.NewNullLogger()
+	family := fpga.New(fpga.Config{Root: root, Grant: grant, Log: log}, mode).ReadOnly()
+	list, skipped, err := discover(t.Context(), []plugin.Family{family})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range list {
+		line, err := json.Marshal(a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(out, "%s\n", line)
+	}
+	for _, s := range skipped {
+		fmt.Fprintf(out, "left out: %s\n", strings.ReplaceAll(s.String(), root.Dir()+"/", "/"))
+	}
+}
+
+func compare(t *testing.T, file string, got []byte) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(file, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", file, diff)
+	}
+}
+
+func TestDiscoverPrintsATable(t *testing.T) {
+	root := emulated(t, "dfl:ports=2", "dfl:numa=-1")
+	r := run(t, []string{"discover", "--host-root", root, "--fpga-mode", "region"})
+	want := "RESOURCE                                                DEVICE     HEALTH   NUMA  NODES                            REASON\n" +
+		region + "  dfl-fme.0  Healthy  0     /dev/dfl-port.0 /dev/dfl-port.1  \n" +
+		region + "  dfl-fme.1  Healthy  -     /dev/dfl-port.2                  \n"
+	if diff := cmp.Diff(ran{0, want, ""}, r, cmp.AllowUnexported(ran{})); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	r = run(t, []string{"discover", "--host-root", emulated(t)})
+	if r.code != 0 || r.stdout != "This node would advertise nothing.\n" || r.stderr != "" {
+		t.Errorf("a node without cards: %+v", r)
+	}
+	r = run(t, []string{"discover", "-o", "json", "--host-root", emulated(t)})
+	if r.code != 0 || strings.TrimSpace(r.stdout) != "[]" {
+		t.Errorf("a node without cards: %+v", r)
+	}
+}
+
+func TestDiscoverNamesWhatIsLeftOutOnStandardError(t *testing.T) {
+	root := emulated(t, "dfl", "dfl")
+	setAttr(t, compatOf(root, "dfl-fme.1"), ones)
+	r := run(t, []string{"discover", "-o", "json", "--host-root", root, "--fpga-mode", "region"})
+	var list []advertised
+	if err := json.Unmarshal([]byte(r.stdout), &list); err != nil || len(list) != 1 || list[0].ID != "dfl-fme.0" {
+		t.Errorf("%v: %s", err, r.stdout)
+	}
+	if r.code != 0 || strings.Count(r.stderr, "\n") != 1 || !strings.HasPrefix(r.stderr, "left out: /sys/devices/") ||
+		!strings.Contains(r.stderr, "/dfl-fme.1: its interface id reads as all ones") {
+		t.Errorf("exit %d, standard error: %s", r.code, r.stderr)
+	}
+}
+
+func TestDiscoverListsTheHookDeviceWithTheGrantAllocate(t *testing.T) {
+	root := emulated(t, "dfl")
+	r := run(t, []string{"discover", "-o", "json", "--host-root", root}, "INLAY_FPGA_MODE=region", "INLAY_FPGA_GRANT=allocate")
+	var got []advertised
+	if err := json.Unmarshal([]byte(r.stdout), &got); err != nil {
+		t.Fatal(err, r)
+	}
+	want := []advertised{{
+		Resource: region, ID: "dfl-fme.0", Health: "Healthy", Nodes: []string{"/dev/dfl-port.0"}, Mounts: []string{}, Env: map[string]string{},
+		Annotations: map[string]string{"com.intel.fpga.mode": "fpga.intel.com/region"}, CDI: []string{"intel.cdi.k8s.io/fpga=hook"}, NUMA: []int{0},
+	}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

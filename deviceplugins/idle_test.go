@@ -1,0 +1,100 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/inlay-project/inlay/deviceplugins/node/nodetest"
+)
+
+// idleFor is the time over which an idle process is measured; the benchmarks take minutes.
+var idleFor = flag.Duration("idle", 10*time.Second, "how long TestAnIdleProcessCostsNextToNothing measures")
+
+// The promises of an idle process: a minute's voluntary context switches of all threads, and memory of its own.
+const (
+	mostSwitches = 30
+	mostAnonKiB  = 12 << 10
+)
+
+func TestAnIdleProcessCostsNextToNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("measures for 10 s")
+	}
+	t.Parallel()
+	bin := filepath.Join(t.TempDir(), "inlay-deviceplugin")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", bin, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	root := emulated(t, "dfl:ports=2", "dfl:ports=2,numa=1")
+	k := startKubelet(t, root)
+	lastHour := time.Now().Add(-time.Hour) // a young kubelet is asked several times who holds what
+	if err := os.Chtimes(k.PodResourcesSocket(), lastHour, lastHour); err != nil {
+		t.Fatal(err)
+	}
+	api := nodetest.Start(t, "n1")
+	cmd := exec.Command(bin, "--host-root", root, "--http", "127.0.0.1:0", "--node-name", "n1", "--kubeconfig", api.Kubeconfig(t), "--fpga-mode", "region")
+	cmd.Env = []string{}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer cmd.Process.Signal(syscall.SIGTERM)
+	lists(t, limit, k, region, 2, "dfl-fme.0", "dfl-fme.1")
+	labelled(t, api, "region")
+	time.Sleep(8 * time.Second) // the timers of registration and of the first requests
+	before := switches(t, cmd.Process.Pid)
+	time.Sleep(*idleFor)
+	n := switches(t, cmd.Process.Pid) - before
+	most := int(mostSwitches * max(*idleFor, time.Minute) / time.Minute) // a part of a minute is too short to cut in proportion
+	anon := statusField(t, fmt.Sprintf("/proc/%d/status", cmd.Process.Pid), "RssAnon:")
+	t.Logf("%d voluntary context switches in %v, RssAnon %d KiB", n, *idleFor, anon)
+	if n > most {
+		t.Errorf("%d voluntary context switches in %v, want at most %d", n, *idleFor, most)
+	}
+	if anon > mostAnonKiB {
+		t.Errorf("RssAnon %d KiB, want at most %d", anon, mostAnonKiB)
+	}
+}
+
+// switches counts the voluntary context switches of all threads of a process.
+func switches(t *testing.T, pid int) int {
+	t.Helper()
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("process %d: %v", pid, err)
+	}
+	total := 0
+	for _, f := range files {
+		total += statusField(t, f, "voluntary_ctxt_switches:")
+	}
+	return total
+}
+
+func statusField(t *testing.T, file, field string) int {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(line, field); ok {
+			n, err := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(value), " kB"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+	}
+	t.Fatalf("%s has no %s", file, field)
+	return 0
+}
