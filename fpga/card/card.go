@@ -68,9 +68,10 @@ func less(a, b string) bool {
 	return a < b
 }
 
-// FindPort reads the one FME that a port belongs to. An error wraps fpga.ErrNoDevice if there is no such port.
+// FindPort reads the one FME that a port belongs to, without what only describes it (see Describe): it is called at
+// every start of a container. An error wraps fpga.ErrNoDevice if there is no such port.
 func FindPort(root *hostfs.Root, name string) (*fpga.FME, *fpga.Port, error) {
-	fme, err := find(root, name)
+	fme, err := find(&scan{root: root, brief: true}, name)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -81,15 +82,22 @@ func FindPort(root *hostfs.Root, name string) (*fpga.FME, *fpga.Port, error) {
 	return fme, port, nil
 }
 
-// FindFME reads one FME with its ports. An error wraps fpga.ErrNoDevice if there is none of that name.
-func FindFME(root *hostfs.Root, name string) (*fpga.FME, error) { return find(root, name) }
+// FindFME reads one FME with its ports by the name of any of them, without what only describes it. An error wraps
+// fpga.ErrNoDevice if there is none of that name.
+func FindFME(root *hostfs.Root, name string) (*fpga.FME, error) {
+	return find(&scan{root: root, brief: true}, name)
+}
 
-func find(root *hostfs.Root, name string) (*fpga.FME, error) {
+// Describe is FindFME with everything that is known of the card: PCI ids, CPUs, the static part's bitstream.
+func Describe(root *hostfs.Root, name string) (*fpga.FME, error) {
+	return find(&scan{root: root}, name)
+}
+
+func find(s *scan, name string) (*fpga.FME, error) {
 	d, ok := DriverOf(name)
 	if !ok {
 		return nil, fmt.Errorf("%.80q is not the name of an FPGA device", name)
 	}
-	s := scan{root: root}
 	places := s.places(d.Layout())
 	i := slices.IndexFunc(places, func(p place) bool { return p.name == name })
 	if i >= 0 {

@@ -22,8 +22,9 @@ type place struct {
 }
 
 type scan struct {
-	root *hostfs.Root
-	inv  Inventory
+	root  *hostfs.Root
+	inv   Inventory
+	brief bool // leave out what only describes a card
 
 	// By folder of the PCI function, which a card's FME and ports share.
 	functions map[string]fpga.PCI
@@ -173,9 +174,9 @@ func (s *scan) fme(l fpga.Layout, p place) (fpga.FME, error) {
 	fme.InterfaceFiles = s.glob(path.Join(p.dir, l.Interface))
 	fme.Interface, fme.InterfaceErr = s.interfaceID(fme.InterfaceFiles)
 	fme.PortsNum = s.attr(p.dir, "ports_num")
-	fme.SocketID = s.attr(p.dir, "socket_id")
-	fme.BitstreamID = s.attr(p.dir, "bitstream_id")
-	fme.BitstreamMetadata = s.attr(p.dir, "bitstream_metadata")
+	fme.SocketID = s.detail(p.dir, "socket_id")
+	fme.BitstreamID = s.detail(p.dir, "bitstream_id")
+	fme.BitstreamMetadata = s.detail(p.dir, "bitstream_metadata")
 	return fme, nil
 }
 

@@ -70,6 +70,14 @@ func (s *scan) attr(dir, name string) string {
 	return text
 }
 
+// detail is attr for what only describes a card.
+func (s *scan) detail(dir, name string) string {
+	if s.brief {
+		return ""
+	}
+	return s.attr(dir, name)
+}
+
 func (s *scan) pci(dir string) fpga.PCI {
 	if known, ok := s.functions[dir]; ok {
 		return known
@@ -77,15 +85,15 @@ func (s *scan) pci(dir string) fpga.PCI {
 	pci := fpga.PCI{
 		Address:         path.Base(dir),
 		SysPath:         dir,
-		Vendor:          s.attr(dir, "vendor"),
-		Device:          s.attr(dir, "device"),
-		SubsystemVendor: s.attr(dir, "subsystem_vendor"),
-		SubsystemDevice: s.attr(dir, "subsystem_device"),
-		Class:           s.attr(dir, "class"),
-		NUMANode:        s.attr(dir, "numa_node"),
-		LocalCPUs:       s.attr(dir, "local_cpulist"),
-		SRIOVNumVFs:     s.attr(dir, "sriov_numvfs"),
-		SRIOVTotalVFs:   s.attr(dir, "sriov_totalvfs"),
+		Vendor:          s.detail(dir, "vendor"),
+		Device:          s.detail(dir, "device"),
+		SubsystemVendor: s.detail(dir, "subsystem_vendor"),
+		SubsystemDevice: s.detail(dir, "subsystem_device"),
+		Class:           s.detail(dir, "class"),
+		NUMANode:        s.detail(dir, "numa_node"),
+		LocalCPUs:       s.detail(dir, "local_cpulist"),
+		SRIOVNumVFs:     s.detail(dir, "sriov_numvfs"),
+		SRIOVTotalVFs:   s.detail(dir, "sriov_totalvfs"),
 	}
 	pci.PhysFn = s.physFn(dir)
 	if s.functions == nil {

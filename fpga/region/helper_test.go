@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,6 +12,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/inlay-project/inlay/fpga"
 	"github.com/inlay-project/inlay/fpga/region"
@@ -133,6 +136,10 @@ func ensureAll(p *region.Programmer, k task) error {
 func hold(p *region.Programmer, k task) error {
 	for _, req := range k.Requests {
 		f, err := os.OpenFile(p.Root.Join("/dev/"+req.Port), os.O_RDWR, 0)
+		for try := 0; errors.Is(err, unix.EBUSY) && try < 100; try++ { // whoever waits for us looks by opening it alone
+			time.Sleep(10 * time.Millisecond)
+			f, err = os.OpenFile(p.Root.Join("/dev/"+req.Port), os.O_RDWR, 0)
+		}
 		if err != nil {
 			return err
 		}

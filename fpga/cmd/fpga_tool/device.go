@@ -69,14 +69,18 @@ func (t *tool) device(context.Context) error {
 	var r deviceReport
 	var asked error
 	if card.IsPort(name) {
-		fme, port, err := card.FindPort(t.root, name)
+		fme, err := card.Describe(t.root, name)
 		if err != nil {
 			return err
+		}
+		port, ok := fme.Port(name)
+		if !ok {
+			return fmt.Errorf("%s: %w", name, fpga.ErrNoDevice)
 		}
 		r = reportPort(fme, port)
 		asked = t.askNode(&r, port.Node, func() (*os.File, error) { return t.openNode(port.Node, port.Dev) })
 	} else {
-		fme, err := card.FindFME(t.root, name)
+		fme, err := card.Describe(t.root, name)
 		if err != nil {
 			return err
 		}
