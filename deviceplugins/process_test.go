@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/inlay-project/inlay/deviceplugins/plugin/kubelettest"
 	"github.com/inlay-project/inlay/integration/kubelet"
 	"github.com/inlay-project/inlay/internal/journal"
 )
@@ -56,28 +57,41 @@ func TestItStartsWithoutAKubeletAndEndsCleanly(t *testing.T) {
 
 func TestTheKubeletMayRestartAnyNumberOfTimesAndSocketsMayGo(t *testing.T) {
 	root := emulated(t, "dfl", "dfl")
-	k := startKubelet(t, root)
+	k := kubelettest.New(root + "/var/lib/kubelet/device-plugins")
+	t.Cleanup(k.Close)
+	if err := k.Start(); err != nil {
+		t.Fatal(err)
+	}
+	hasBoth := func() {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), limit)
+		defer cancel()
+		if _, err := k.Wait(ctx, region, func(r kubelettest.Resource) bool { return r.Allocatable() == 2 }); err != nil {
+			t.Fatal(err)
+		}
+	}
 	d := start(t, root, "--fpga-mode", "region")
-	lists(t, limit, k, region, 2, "dfl-fme.0", "dfl-fme.1")
+	hasBoth()
 	for i := range 10 {
 		if err := k.Restart(); err != nil {
 			t.Fatal(err)
 		}
-		lists(t, limit, k, region, 2, "dfl-fme.0", "dfl-fme.1")
-		if i%3 == 0 {
-			for _, s := range sockets(t, root) {
-				if err := os.Remove(s); err != nil {
-					t.Fatal(err)
-				}
-			}
-			eventually(t, limit, func() error {
-				if len(sockets(t, root)) != 1 {
-					return errors.New("the socket is not back")
-				}
-				return nil
-			})
-			lists(t, limit, k, region, 2, "dfl-fme.0", "dfl-fme.1")
+		hasBoth()
+		if i%3 > 0 {
+			continue
 		}
+		for _, s := range sockets(t, root) {
+			if err := os.Remove(s); err != nil {
+				t.Fatal(err)
+			}
+		}
+		eventually(t, limit, func() error {
+			if len(sockets(t, root)) != 1 {
+				return errors.New("the socket is not back")
+			}
+			return nil
+		})
+		hasBoth()
 	}
 	d.answers(limit, "/readyz", 200, "ready")
 	if err := d.stop(syscall.SIGTERM); err != nil {

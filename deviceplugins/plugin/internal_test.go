@@ -89,7 +89,7 @@ func TestBackoffGrowsToItsMost(t *testing.T) {
 
 func TestLeftOverStreamsAreBounded(t *testing.T) {
 	ended := 0
-	s := &streams{ended: func(time.Duration) { ended++ }}
+	s := &streams{ended: func(time.Duration, bool) { ended++ }}
 	var contexts []context.Context
 	var leave []func()
 	for i := range maxStreams + 3 {

@@ -21,7 +21,7 @@ func (r *resource) keepRegistered(ctx context.Context) time.Duration {
 	path := filepath.Join(r.conf.folder, kubeletSocket)
 	kubelet, there := unixsock.Stat(path)
 	r.mu.Lock()
-	lost, calm := r.lost, r.calm
+	lost, lostOld, calm := r.lost, r.lostOld, r.calm
 	r.lost, r.calm = false, false
 	r.mu.Unlock()
 	if calm {
@@ -29,19 +29,20 @@ func (r *resource) keepRegistered(ctx context.Context) time.Duration {
 	}
 	if !there {
 		r.drop()
-		r.kubelet, r.need = unixsock.Identity{}, true
+		r.kubelet, r.need, r.needOld = unixsock.Identity{}, true, false
 		r.report(fmt.Errorf("%s is not there: the kubelet does not run yet", path))
 		return r.conf.poll()
 	}
 	if kubelet != r.kubelet {
-		r.kubelet, r.need, r.notBefore = kubelet, true, time.Time{}
+		r.kubelet, r.need, r.needOld, r.notBefore = kubelet, true, false, time.Time{}
 		r.retry.reset()
 	}
 	if r.predecessor != nil && !r.predecessor.alive() {
-		r.predecessor, r.need = nil, true
+		r.predecessor, r.need, r.needOld = nil, true, false
 		r.notBefore = time.Now().Add(peerGrace)
 	}
 	if lost {
+		r.needOld = lostOld && (r.needOld || !r.need)
 		if r.need = true; !r.registeredAt().IsZero() {
 			r.notBefore = time.Now().Add(r.retry.next())
 		}
@@ -58,11 +59,14 @@ func (r *resource) keepRegistered(ctx context.Context) time.Duration {
 		}
 		r.report(errors.New("the kubelet took the registration and never asked for the devices"))
 		r.drop()
-		r.need = true
+		r.need, r.needOld = true, false
 	}
 	if left := time.Until(r.notBefore); left > 0 {
 		return left
 	}
+	r.mu.Lock()
+	r.byOld, r.attempt = r.needOld, time.Now()
+	r.mu.Unlock()
 	err := r.register(ctx, path)
 	if ctx.Err() != nil {
 		return 0

@@ -37,6 +37,9 @@ type resource struct {
 
 	mu         sync.Mutex
 	lost       bool      // the kubelet has or may have dropped the registration
+	lostOld    bool      // it was by the end of a stream of an earlier registration
+	byOld      bool      // such an end is the only reason of the last registration
+	attempt    time.Time // of the last registration
 	calm       bool      // the stream that ended had lived long enough to begin again without delay
 	lastErr    error     // of the loop, nil when all is well
 	registered time.Time // of the last success, zero while not registered
@@ -49,6 +52,7 @@ type resource struct {
 	predecessor *hold // the process that we took it over from
 	kubelet     unixsock.Identity
 	need        bool      // a registration is due
+	needOld     bool      // only because a stream of an earlier one has ended
 	notBefore   time.Time // but not earlier
 	unknown     time.Time // since when the kubelet does not know us
 	empty       time.Time // since when there is no device
@@ -94,9 +98,16 @@ func (r *resource) publish(s *snapshot) {
 	}
 }
 
-func (r *resource) streamEnded(lived time.Duration) {
+// streamEnded notes the end of a stream. After the end of an old one we register once more, because some kubelets take
+// it for the end of the newest. Others end the old stream themselves at each registration: with those that would go on
+// for ever, so the end that follows such a registration counts for nothing.
+func (r *resource) streamEnded(lived time.Duration, old bool) {
 	r.mu.Lock()
-	r.lost, r.calm = true, r.calm || lived >= steady
+	if old && r.byOld && time.Since(r.attempt) < steady {
+		r.mu.Unlock()
+		return
+	}
+	r.lost, r.lostOld, r.calm = true, old, r.calm || lived >= steady
 	r.mu.Unlock()
 	r.look()
 }
@@ -215,7 +226,7 @@ func (r *resource) keepSocket(ctx context.Context) error {
 	if r.listener != nil {
 		r.listener.Close() // of connections made through it nothing changes
 	}
-	r.listener, r.need = next, true
+	r.listener, r.need, r.needOld = next, true, false
 	r.setStandby(false)
 	r.tasks.Go(func() {
 		// It ends when next is closed: by the one that replaces it, or with the server.

@@ -21,17 +21,19 @@ const steady = 5 * time.Second
 // on the new one, later it marks it as stopped), so an old stream that is ended late takes the resource away.
 type streams struct {
 	// ended is called, without locks held, when a stream of the present kubelet has ended by itself; lived says how
-	// long it was there.
-	ended func(lived time.Duration)
+	// long it was there, old that it came of an earlier registration than the last.
+	ended func(lived time.Duration, old bool)
 
 	mu sync.Mutex
 	// kubelet is the identity of kubelet.sock at the last registration: whose streams now begin.
 	kubelet unixsock.Identity
+	round   int           // counts registrations
 	open    []*openStream // oldest first
 }
 
 type openStream struct {
 	kubelet unixsock.Identity
+	round   int
 	began   time.Time
 	cancel  context.CancelFunc
 	pruned  bool
@@ -42,7 +44,7 @@ func (s *streams) enter(ctx context.Context) (_ context.Context, left func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := &openStream{kubelet: s.kubelet, began: time.Now(), cancel: cancel}
+	st := &openStream{kubelet: s.kubelet, round: s.round, began: time.Now(), cancel: cancel}
 	s.open = append(s.open, st)
 	if len(s.open) > maxStreams {
 		// One that hangs in its Send cannot be ended by us; its own connection's end will do that.
@@ -60,11 +62,11 @@ func (s *streams) enter(ctx context.Context) (_ context.Context, left func()) {
 func (s *streams) leave(st *openStream) {
 	s.mu.Lock()
 	s.open = slices.DeleteFunc(s.open, func(o *openStream) bool { return o == st })
-	ofOurs := st.kubelet == s.kubelet
+	ofOurs, old := st.kubelet == s.kubelet, st.round < s.round
 	s.mu.Unlock()
 	// A stream of a kubelet that has been replaced meanwhile tells nothing about the one that we are registered with.
 	if ofOurs && !st.pruned {
-		s.ended(time.Since(st.began))
+		s.ended(time.Since(st.began), old)
 	}
 }
 
@@ -73,6 +75,7 @@ func (s *streams) registering(kubelet unixsock.Identity) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.kubelet = kubelet
+	s.round++
 }
 
 // live counts the streams of the kubelet that we last registered with.

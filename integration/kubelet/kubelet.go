@@ -67,9 +67,9 @@ func (k *Kubelet) PodResourcesSocket() string {
 func (k *Kubelet) pluginDir() string { return filepath.Join(k.dir, "device-plugins") }
 
 func (k *Kubelet) serve() error {
-	registration := grpc.NewServer()
+	registration := grpc.NewServer(grpc.WaitForHandlers(true))
 	pluginapi.RegisterRegistrationServer(registration, registrar{k: k})
-	lister := grpc.NewServer()
+	lister := grpc.NewServer(grpc.WaitForHandlers(true))
 	podresources.RegisterPodResourcesListerServer(lister, podLister{k: k})
 	k.mu.Lock()
 	k.server, k.resources = registration, lister
@@ -98,14 +98,17 @@ func (k *Kubelet) listen(s *grpc.Server, socket string) error {
 // Stop ends the kubelet: its sockets go and every plugin's stream ends.
 func (k *Kubelet) Stop() error {
 	k.mu.Lock()
-	servers, plugins := []*grpc.Server{k.server, k.resources}, k.plugins
-	k.plugins = map[string]*plugin{}
+	servers := []*grpc.Server{k.server, k.resources}
 	k.mu.Unlock()
-	for _, s := range servers {
+	for _, s := range servers { // first, and with their handlers: a Register under way adds a plugin
 		if s != nil {
 			s.Stop()
 		}
 	}
+	k.mu.Lock()
+	plugins := k.plugins
+	k.plugins = map[string]*plugin{}
+	k.mu.Unlock()
 	var errs []error
 	for _, p := range plugins {
 		p.cancel()

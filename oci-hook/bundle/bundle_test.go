@@ -21,7 +21,7 @@ func TestWhatARuntimeWritesIsRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(State{ID: "c1", Bundle: dir, Annotations: map[string]string{"a": "b"}}, s); diff != "" {
+	if diff := cmp.Diff(State{ID: "c1", PID: 42, Bundle: dir, Annotations: map[string]string{"a": "b"}}, s); diff != "" {
 		t.Error(diff)
 	}
 	got, err := s.Config()
