@@ -58,7 +58,9 @@ func TestAuditIsCheap(t *testing.T) {
 	time.Sleep(5 * time.Second)
 	each := float64(switches(t)-before) / 20
 	t.Logf("%.2f voluntary context switches an audit", each)
-	if each > 2.5 && !raceEnabled {
-		t.Errorf("%.2f voluntary context switches an audit, want 2.5", each)
+	// The promise, 30 a minute, is measured by make bench. Here a machine under load may double what an audit costs; one
+	// timer or goroutine that wakes between audits costs more than that.
+	if each > 8 && !raceEnabled {
+		t.Errorf("%.2f voluntary context switches an audit: something ticks between the audits", each)
 	}
 }
