@@ -106,6 +106,15 @@ func ParseAFResource(name string) (InterfaceID, AFUID, error) {
 	return "", "", fmt.Errorf("%.80q is not the name of an af resource", name)
 }
 
+// ParseResource reads the ids that a resource is named for; a region's has no AFU id.
+func ParseResource(name string) (InterfaceID, AFUID, error) {
+	if i, afu, err := ParseAFResource(name); err == nil {
+		return i, afu, nil
+	}
+	i, err := ParseRegionResource(name)
+	return i, "", err
+}
+
 // ParseRegionResource reads the interface id back from a RegionResource name.
 func ParseRegionResource(name string) (InterfaceID, error) {
 	id, ok := strings.CutPrefix(name, "region-")

@@ -67,12 +67,12 @@ func (g given) allocated() ([]allocated, error) {
 	}
 	var devices []allocated
 	for _, a := range allocations {
-		iface, af, err := resourceIDs(a.Resource)
+		iface, afu, err := fpga.ParseResource(a.Resource)
 		if err != nil {
 			return nil, fmt.Errorf("allocation record: %w", err)
 		}
 		for _, d := range a.Devices {
-			if card.IsPort(d.ID) != (af != "") {
+			if card.IsPort(d.ID) != (afu != "") {
 				return nil, fmt.Errorf("allocation record: %s is no device of %s", d.ID, a.Resource)
 			}
 			fme, err := card.FindFME(g.p.Root, d.ID)
@@ -82,18 +82,10 @@ func (g given) allocated() ([]allocated, error) {
 			if err := region.CheckIdentity(fme, d.Address, iface); err != nil {
 				return nil, fmt.Errorf("allocated device %s: %w", d.ID, err)
 			}
-			devices = append(devices, allocated{Device: d, fme: fme, af: af})
+			devices = append(devices, allocated{Device: d, fme: fme, af: fpga.FunctionID(afu)})
 		}
 	}
 	return devices, nil
-}
-
-func resourceIDs(resource string) (fpga.InterfaceID, fpga.FunctionID, error) {
-	if i, afu, err := fpga.ParseAFResource(resource); err == nil {
-		return i, fpga.FunctionID(afu), nil
-	}
-	i, err := fpga.ParseRegionResource(resource)
-	return i, "", err
 }
 
 // loaded gives the work for ports of af resources: a look at what they hold.

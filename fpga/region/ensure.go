@@ -209,7 +209,7 @@ func (p *Programmer) hold(ctx context.Context, req Request, fme *fpga.FME, port 
 		if err != nil {
 			return false, err
 		}
-		f, err := openNode(p.Root, port.Node, port.Dev, os.O_EXCL)
+		f, err := card.OpenNode(p.Root, port.Node, port.Dev, os.O_EXCL)
 		if err == nil {
 			h = held{lock: l, port: f}
 			return true, nil
@@ -228,26 +228,6 @@ func (p *Programmer) hold(ctx context.Context, req Request, fme *fpga.FME, port 
 		return h, fmt.Errorf("in use by %s: %w", Holder(port.Node, port.Dev), err)
 	}
 	return h, err
-}
-
-// openNode opens a device node read-write and checks that it is the device that sysfs named. O_EXCL keeps everybody
-// else out of it as long as it is open.
-func openNode(root *hostfs.Root, node string, dev hostfs.Dev, flags int) (*os.File, error) {
-	f, err := os.OpenFile(root.Join(node), os.O_RDWR|flags, 0)
-	if err != nil {
-		return nil, err
-	}
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("%s: %w", f.Name(), err)
-	}
-	got := hostfs.Dev{Major: unix.Major(st.Rdev), Minor: unix.Minor(st.Rdev)}
-	if st.Mode&unix.S_IFMT == unix.S_IFCHR && got != dev {
-		f.Close()
-		return nil, fmt.Errorf("node %s is %s, sysfs says %s", f.Name(), got, dev)
-	}
-	return f, nil
 }
 
 // touch tells the device plugin to look again: sysfs gives no event for a new afu_id.

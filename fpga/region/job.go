@@ -141,7 +141,7 @@ func (j *job) program() error {
 	if err != nil {
 		return err
 	}
-	fme, err := openNode(j.p.Root, j.fme.Node, j.fme.Dev, 0)
+	fme, err := card.OpenNode(j.p.Root, j.fme.Node, j.fme.Dev, 0)
 	if err != nil {
 		return err
 	}

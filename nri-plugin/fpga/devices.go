@@ -36,7 +36,7 @@ type device struct {
 // memory when a container restarts, and a node's cards may have been numbered anew since.
 func (a *Adjuster) findDevices(_ context.Context, r *request) error {
 	for _, allocation := range r.allocations {
-		iface, afu, err := ids(allocation.Resource)
+		iface, afu, err := fpga.ParseResource(allocation.Resource)
 		if err != nil {
 			return fmt.Errorf("allocation record: %w", err)
 		}
@@ -74,14 +74,6 @@ func (a *Adjuster) find(d record.Device, iface fpga.InterfaceID) (*fpga.FME, err
 		return nil, fmt.Errorf("it is another one now: %w; delete the pod, so that a device is allocated anew", err)
 	}
 	return fme, nil
-}
-
-func ids(resource string) (fpga.InterfaceID, fpga.AFUID, error) {
-	if i, afu, err := fpga.ParseAFResource(resource); err == nil {
-		return i, afu, nil
-	}
-	i, err := fpga.ParseRegionResource(resource)
-	return i, "", err
 }
 
 // askKubelet compares the record with what the kubelet says now. That stops a record that came from a user's image,

@@ -9,8 +9,6 @@ import (
 	"path"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/inlay-project/inlay/fpga"
 	"github.com/inlay-project/inlay/fpga/bitstream"
 	"github.com/inlay-project/inlay/fpga/card"
@@ -106,23 +104,9 @@ func (t *tool) port() (*fpga.FME, *fpga.Port, error) {
 	return card.FindPort(t.root, name)
 }
 
-// openNode opens a device node and checks that it is the device that sysfs named.
+// openNode opens a device node as everybody does; others may have it open.
 func (t *tool) openNode(node string, dev hostfs.Dev) (*os.File, error) {
-	f, err := os.OpenFile(t.root.Join(node), os.O_RDWR, 0)
-	if err != nil {
-		return nil, err
-	}
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("stat %s: %w", node, err)
-	}
-	got := hostfs.Dev{Major: unix.Major(st.Rdev), Minor: unix.Minor(st.Rdev)}
-	if st.Mode&unix.S_IFMT == unix.S_IFCHR && got != dev {
-		f.Close()
-		return nil, fmt.Errorf("node %s is %s, sysfs says %s", node, got, dev)
-	}
-	return f, nil
+	return card.OpenNode(t.root, node, dev, 0)
 }
 
 // checkAPI refuses a driver that speaks another version of the interface than we do.
