@@ -20,10 +20,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/metadata"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 
-	"github.com/inlay-project/inlay/internal/buildinfo"
+	"github.com/inlay-project/inlay/internal/kube"
 )
 
 const (
@@ -55,18 +53,10 @@ type Own struct {
 // Client connects to the API server: by a kubeconfig file, or as a pod of the cluster. Outside of a cluster and without
 // a file there is none: rest.ErrNotInCluster.
 func Client(kubeconfig string) (metadata.Interface, error) {
-	var config *rest.Config
-	var err error
-	if kubeconfig == "" {
-		config, err = rest.InClusterConfig()
-	} else {
-		config, err = clientcmd.BuildConfigFromFlags("", kubeconfig)
-	}
+	config, err := kube.Config(kubeconfig, "inlay-deviceplugin")
 	if err != nil {
 		return nil, err
 	}
-	build := buildinfo.Get()
-	config.UserAgent = "inlay-deviceplugin/" + build.Version
 	return metadata.NewForConfig(config)
 }
 

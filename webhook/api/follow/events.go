@@ -1,0 +1,133 @@
+package follow
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
+	"k8s.io/apimachinery/pkg/watch"
+)
+
+// Why a stream was cancelled.
+var (
+	errClosed = errors.New("closed")
+	errLife   = errors.New("the API server did not end the watch at its time")
+	errStall  = errors.New("the API server stands still")
+	errAtOnce = errors.New("the API server ended the watch at once")
+)
+
+// atOnce is how short a watch is that must not be followed by the next without a pause.
+const atOnce = time.Second
+
+// events reads the events of one watch. It is the watch.Decoder of a StreamWatcher, which reads it in a goroutine of its
+// own until Close.
+type events struct {
+	decoder
+	limits
+	step   *step
+	run    context.Context // of Run
+	stream context.Context // of the request; its cause says why it ended
+	cancel context.CancelCauseFunc
+	began  time.Time
+	life   *time.Timer // ends the stream
+	stall  *time.Timer // ends a beginning that stands still; nil after it
+	body   io.ReadCloser
+	json   *json.Decoder
+	raw    json.RawMessage
+	over   bool // its end has been told
+}
+
+// Close implements watch.Decoder.
+func (e *events) Close() {
+	e.cancel(errClosed)
+	e.life.Stop()
+	if e.body != nil {
+		e.body.Close()
+	}
+}
+
+// cause gives the reason of an error that is only the end of the stream's context.
+func (e *events) cause(err error) error {
+	if cause := context.Cause(e.stream); cause != nil && e.run.Err() == nil {
+		return cause
+	}
+	return err
+}
+
+// Decode implements watch.Decoder. The end of the stream, in whatever way, is io.EOF to the Reflector: it goes on where
+// it was.
+func (e *events) Decode() (watch.EventType, runtime.Object, error) {
+	for {
+		event := struct {
+			Type   watch.EventType `json:"type"`
+			Object json.RawMessage `json:"object"`
+		}{Object: e.raw[:0]}
+		if err := e.json.Decode(&event); err != nil {
+			e.end(err)
+			return "", nil, io.EOF
+		}
+		e.raw = event.Object
+		if e.stall != nil {
+			e.stall.Reset(e.answer)
+		}
+		switch event.Type {
+		case watch.Bookmark:
+			return e.bookmark(event.Object)
+		case watch.Error:
+			status := &metav1.Status{}
+			if err := utiljson.Unmarshal(event.Object, status); err != nil {
+				status.Message = fmt.Sprintf("unreadable error event: %v", err)
+			}
+			e.end(apierrors.FromObject(status))
+			return watch.Error, status, nil
+		case watch.Added, watch.Modified, watch.Deleted:
+			o, err := e.object(event.Object)
+			if err == nil {
+				return event.Type, o, nil
+			}
+			e.log.WithError(err).Warn("an event without a mapping is passed over")
+		default:
+			e.log.WithField("type", event.Type).Warn("an event of an unknown type is passed over")
+		}
+	}
+}
+
+func (e *events) bookmark(raw []byte) (watch.EventType, runtime.Object, error) {
+	b := &metav1.PartialObjectMetadata{}
+	if err := utiljson.Unmarshal(raw, b); err != nil {
+		e.end(fmt.Errorf("bookmark: %w", err))
+		return "", nil, io.EOF
+	}
+	if e.stall != nil && b.Annotations[metav1.InitialEventsAnnotationKey] == "true" {
+		e.stall.Stop()
+		e.stall = nil
+	}
+	return watch.Bookmark, b, nil
+}
+
+// end tells how the stream ended, unless it was by our own hand.
+func (e *events) end(err error) {
+	err = e.cause(err)
+	switch {
+	case e.over: // an error event is followed by the end of the stream
+		return
+	case e.run.Err() != nil || errors.Is(err, errClosed):
+		return
+	case errors.Is(err, io.EOF) && time.Since(e.began) < atOnce:
+		err = errAtOnce
+	case errors.Is(err, io.EOF):
+		err = nil // as the server ends each watch after a while
+	}
+	if err != nil {
+		err = fmt.Errorf("watch %s: %w", e.kind.Resource(), err)
+	}
+	e.over = true
+	e.step.ended(err)
+}

@@ -1,0 +1,133 @@
+package follow
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/apimachinery/pkg/watch"
+)
+
+// source makes the Reflector's requests.
+type source struct {
+	Source
+	log  logrus.FieldLogger
+	step *step
+	limits
+	// unselected is set when the server cannot select by interface id.
+	unselected atomic.Bool
+}
+
+// List implements cache.Lister, which the Reflector does not call.
+func (s *source) List(options metav1.ListOptions) (runtime.Object, error) {
+	return s.ListWithContext(context.Background(), options)
+}
+
+// Watch implements cache.Watcher, which the Reflector does not call.
+func (s *source) Watch(options metav1.ListOptions) (watch.Interface, error) {
+	return s.WatchWithContext(context.Background(), options)
+}
+
+// ListWithContext implements cache.ListerWithContext: one request, the pages are the Reflector's.
+func (s *source) ListWithContext(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+	list, err := s.list(ctx, options)
+	if err != nil && ctx.Err() == nil && !apierrors.IsResourceExpired(err) { // for that one the Reflector lists anew
+		s.step.ended(err)
+	}
+	return list, err
+}
+
+func (s *source) list(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+	if err := s.step.pause(ctx); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.limits.list)
+	defer cancel()
+	body, err := s.open(ctx, options)
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", s.Kind.Resource(), err)
+	}
+	defer body.Close()
+	list := &internalversion.List{}
+	if err := s.decoder().list(body, list); err != nil {
+		return nil, fmt.Errorf("list %s: %w", s.Kind.Resource(), err)
+	}
+	return list, nil
+}
+
+// WatchWithContext implements cache.WatcherWithContext.
+func (s *source) WatchWithContext(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+	if err := s.step.pause(ctx); err != nil {
+		return nil, err
+	}
+	options.Watch = true
+	beginning := options.SendInitialEvents != nil && *options.SendInitialEvents
+	life := s.overtime
+	if options.TimeoutSeconds != nil {
+		life += time.Duration(*options.TimeoutSeconds) * time.Second
+	}
+	stream, cancel := context.WithCancelCause(ctx)
+	e := &events{decoder: s.decoder(), step: s.step, limits: s.limits, run: ctx, stream: stream, cancel: cancel, began: time.Now()}
+	e.life = time.AfterFunc(life, func() { cancel(errLife) })
+	e.stall = time.AfterFunc(s.answer, func() { cancel(errStall) })
+	body, err := s.open(stream, options)
+	if err != nil {
+		err = e.cause(err)
+		e.Close()
+		return nil, s.refused(ctx, err, beginning)
+	}
+	e.body, e.json = body, json.NewDecoder(body)
+	if !beginning {
+		e.stall.Stop()
+		e.stall = nil
+		s.step.opened()
+	}
+	return watch.NewStreamWatcher(e, apierrors.NewClientErrorReporter(http.StatusInternalServerError, "watch", "ClientWatchDecoding")), nil
+}
+
+// refused tells of a watch that did not come to be.
+func (s *source) refused(ctx context.Context, err error, beginning bool) error {
+	switch {
+	case beginning && (utilnet.IsConnectionRefused(err) || apierrors.IsTooManyRequests(err)):
+		// The Reflector would wait for these itself, and not end with ctx. Of any other it lists, which tells whether
+		// the server is away or only has no WatchList.
+		return errors.New(err.Error())
+	case !beginning && ctx.Err() == nil:
+		s.step.ended(err)
+	}
+	return err
+}
+
+// open sends a request, once more without the selector if the server knows no such field.
+func (s *source) open(ctx context.Context, options metav1.ListOptions) (io.ReadCloser, error) {
+	if s.Interface != "" && !s.unselected.Load() {
+		selected := options
+		selected.FieldSelector = fields.OneTermEqualSelector("spec.interfaceId", string(s.Interface)).String()
+		body, err := s.get(ctx, selected)
+		if !apierrors.IsBadRequest(err) || !strings.Contains(err.Error(), "field label not supported") {
+			return body, err
+		}
+		s.unselected.Store(true)
+		s.log.Info("this API server cannot select mappings by interface id: all are read, and the others left out here")
+	}
+	return s.get(ctx, options)
+}
+
+func (s *source) get(ctx context.Context, options metav1.ListOptions) (io.ReadCloser, error) {
+	return s.Client.Get().Resource(s.Kind.Resource()).VersionedParams(&options, metav1.ParameterCodec).Stream(ctx)
+}
+
+func (s *source) decoder() decoder { return decoder{kind: s.Kind, log: s.log} }
