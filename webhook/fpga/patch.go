@@ -1,0 +1,98 @@
+package fpga
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+)
+
+// Operation is one step of a JSON patch (RFC 6902).
+type Operation struct {
+	Op   string `json:"op"` // add, remove or replace
+	Path string `json:"path"`
+	// Value is a string, a *Variable, a []Variable or a json.RawMessage; nil for a removal.
+	Value any `json:"value,omitempty"`
+}
+
+// MarshalPatch writes the patch as JSON; null if there is none.
+func (v Verdict) MarshalPatch() ([]byte, error) {
+	if len(v.Patch) == 0 {
+		return []byte("null"), nil
+	}
+	const guess = 160 // bytes an operation
+	b := make([]byte, 0, guess*len(v.Patch))
+	var err error
+	for i, o := range v.Patch {
+		b = append(b, "[,"[min(i, 1)])
+		if b, err = o.append(b); err != nil {
+			return nil, fmt.Errorf("patch: operation %d (%s %s): %w", i, o.Op, o.Path, err)
+		}
+	}
+	return append(b, ']'), nil
+}
+
+func (o Operation) append(b []byte) ([]byte, error) {
+	b = append(b, `{"op":"`...)
+	b = append(b, o.Op...)
+	b = append(b, `","path":`...)
+	b = appendString(b, o.Path)
+	if o.Value == nil {
+		return append(b, '}'), nil
+	}
+	b = append(b, `,"value":`...)
+	switch v := o.Value.(type) {
+	case string:
+		b = appendString(b, v)
+	case *Variable:
+		b = v.append(b)
+	case []Variable:
+		b = append(b, '[')
+		for i, v := range v {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = v.append(b)
+		}
+		b = append(b, ']')
+	case json.RawMessage:
+		b = append(b, v...)
+	default:
+		text, err := json.Marshal(v)
+		if err != nil {
+			return nil, err
+		}
+		b = append(b, text...)
+	}
+	return append(b, '}'), nil
+}
+
+func (v Variable) append(b []byte) []byte {
+	b = append(b, `{"name":`...)
+	b = appendString(b, v.Name)
+	b = append(b, `,"value":`...)
+	b = appendString(b, v.Value)
+	return append(b, '}')
+}
+
+// appendString writes a JSON string. All but the names of a file's mappings, which no API server has looked at, is
+// plain text.
+func appendString(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			if text, err := json.Marshal(s); err == nil { // a string always can
+				return append(b, text...)
+			}
+		}
+	}
+	b = append(b, '"')
+	b = append(b, s...)
+	return append(b, '"')
+}
+
+// escape writes a key as a part of a JSON pointer.
+func escape(key string) string {
+	if !strings.ContainsAny(key, "~/") {
+		return key
+	}
+	return strings.NewReplacer("~", "~0", "/", "~1").Replace(key)
+}

@@ -1,0 +1,127 @@
+package fpga
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	v2 "github.com/inlay-project/inlay/webhook/api/v2"
+)
+
+// target is a resource that a container gets in place of its aliases.
+type target struct {
+	name     string // with the prefix
+	n        int64  // raw and by aliases together
+	was      int64  // raw
+	hasRaw   bool
+	hasAlias bool
+}
+
+// rewrite writes the operations that put ids in place of a container's aliases.
+func (r *review) rewrite(c *container, f *Finding, as []asked) {
+	ts := targets(as)
+	vs := variables(as)
+	r.regionWithoutFunction(c, as)
+	if r.check || !slices.ContainsFunc(ts, func(t target) bool { return t.hasAlias }) {
+		return
+	}
+	f.Sets = vs
+	if r.verdict.Patch == nil {
+		r.verdict.Patch = make([]Operation, 0, 2*len(as)+2*len(ts)+len(vs)+2)
+	}
+	at := "/spec/" + c.list() + "/" + strconv.Itoa(c.index)
+	const limits, requests = "/resources/limits/fpga.intel.com~1", "/resources/requests/fpga.intel.com~1"
+	for i := range as {
+		if !as[i].raw {
+			name := escape(as[i].short())
+			r.patch("remove", at+limits+name, nil)
+			r.patch("remove", at+requests+name, nil)
+		}
+	}
+	for _, t := range ts {
+		op := "add"
+		switch {
+		case !t.hasAlias || t.hasRaw && t.n == t.was:
+			continue
+		case t.hasRaw:
+			op = "replace"
+		}
+		n := any(strconv.FormatInt(t.n, 10))
+		name := t.name[len(v2.Prefix):]
+		r.patch(op, at+limits+name, n)
+		r.patch(op, at+requests+name, n)
+	}
+	switch {
+	case len(vs) == 0:
+	case !c.hasEnv:
+		r.patch("add", at+"/env", vs)
+	default:
+		for i := range vs {
+			r.patch("add", at+"/env/"+strconv.Itoa(i), &vs[i])
+		}
+	}
+}
+
+func (r *review) patch(op, path string, value any) {
+	r.verdict.Patch = append(r.verdict.Patch, Operation{op, path, value})
+}
+
+// targets adds up what a container gets of each resource, by name.
+func targets(as []asked) []target {
+	ts := make([]target, 0, len(as))
+	for i := range as {
+		a := &as[i]
+		name := a.resource()
+		at, there := slices.BinarySearchFunc(ts, name, func(t target, name string) int { return strings.Compare(t.name, name) })
+		if !there {
+			ts = slices.Insert(ts, at, target{name: name})
+		}
+		t := &ts[at]
+		t.n += a.n
+		if a.raw {
+			t.hasRaw, t.was = true, a.n
+		} else {
+			t.hasAlias = true
+		}
+	}
+	return ts
+}
+
+// variables are those that tell the node what to program: numbered by alias name, as many of each as are asked for. A
+// container with an alias of mode region asks for nothing else.
+func variables(as []asked) []Variable {
+	n := 0
+	for i := range as {
+		if as[i].mode == v2.ModeRegion {
+			n += int(as[i].n)
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	vs := make([]Variable, 2*n)
+	k := 0
+	for i := range as {
+		t := &as[i].entry.Target
+		for range as[i].n {
+			number := strconv.Itoa(k + 1)
+			vs[k] = Variable{afuVariable + number, string(t.Function)}
+			vs[n+k] = Variable{regionVariable + number, string(t.Interface)}
+			k++
+		}
+	}
+	return vs
+}
+
+// regionWithoutFunction warns of what the webhook may grant and the node will not.
+func (r *review) regionWithoutFunction(c *container, as []asked) {
+	if len(c.reserved) > 0 {
+		return
+	}
+	for i := range as {
+		a := &as[i]
+		if a.raw && a.mode == "" && a.n > 0 && a.entry.Kind != v2.KindFpgaRegion {
+			r.warn(c.title() + ": " + show(a.name) + " without FPGA_AFU_n, and no FpgaRegion leads to it: the node will refuse it; ask by the name of a mapping")
+		}
+	}
+}
