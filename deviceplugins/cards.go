@@ -7,13 +7,14 @@ import (
 	"k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 
 	"github.com/inlay-project/inlay/deviceplugins/fpga"
+	"github.com/inlay-project/inlay/deviceplugins/mirror"
 	"github.com/inlay-project/inlay/deviceplugins/plugin"
 	"github.com/inlay-project/inlay/internal/journal"
 )
 
 // cards is the FPGA family with what this process does around it: it counts, it reads what the hooks did (they touch
 // the run folder, which the family watches, so that every scan is the time to look), and it begins to follow the Node
-// when there is a first card, so that a node without any costs the API server nothing.
+// and the cards' mappings when there is a first card, so that a node without any costs the API server nothing.
 type cards struct {
 	*fpga.Family
 	reader  *journal.Reader
@@ -21,6 +22,8 @@ type cards struct {
 	metrics *metrics
 	// first is called in the scan that finds the first card, before anything is offered; nil afterwards.
 	first func(ctx context.Context)
+	// policy is told of the cards.
+	policy *mirror.Mirror
 }
 
 // Scan implements plugin.Family.
@@ -38,6 +41,9 @@ func (c *cards) Scan(ctx context.Context) (plugin.Inventory, []plugin.Skipped, e
 	}
 	inv, skipped, err := c.Family.Scan(ctx)
 	c.metrics.leftOut(c.Name(), len(skipped))
+	if err == nil {
+		c.policy.See(c.Interfaces())
+	}
 	return inv, skipped, err
 }
 

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/inlay-project/inlay/deviceplugins/fpga"
+	"github.com/inlay-project/inlay/deviceplugins/mirror"
 	"github.com/inlay-project/inlay/deviceplugins/plugin"
 	"github.com/inlay-project/inlay/internal/buildinfo"
 	"github.com/inlay-project/inlay/internal/cli"
@@ -34,6 +35,7 @@ type options struct {
 	kubeletDir, cdiDir   string
 	podresources         string
 	nodeName, kubeconfig string
+	policy               string
 	fpgaMode, fpgaGrant  string
 	hookPath             string
 	hookHostRoot         string
@@ -58,6 +60,8 @@ func newCommand() (*cobra.Command, *cli.Common) {
 	f.StringVar(&o.nodeName, "node-name", "", "this node's name; needed for the mode annotation and the mode label")
 	_ = cli.AlsoEnv(f, "node-name", "NODE_NAME") // an error says that there is no such flag, and it is defined above
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; empty = as a pod of the cluster, if this is one")
+	f.StringVar(&o.policy, "policy", "",
+		"policy file to keep for inlay-nri: what the API server's mappings give to the pods, for this node's cards; empty = none")
 	f.StringVar(&o.fpgaMode, "fpga-mode", string(fpga.ModeAF),
 		"af, region or regiondevel; the node annotation fpga.intel.com/device-plugin-mode beats it")
 	f.StringVar(&o.fpgaGrant, "fpga-grant", string(fpga.GrantNRI),
@@ -168,6 +172,7 @@ func (o *options) run(ctx context.Context) error {
 	metrics := newMetrics(registry)
 	var families []plugin.Family
 	var fpgas *cards
+	var policy *mirror.Mirror
 	if want["fpga"] {
 		family, err := o.fpgaFamily()
 		if err != nil {
@@ -177,7 +182,10 @@ func (o *options) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		fpgas = &cards{Family: family, reader: journal.NewReader(runDir), log: o.Log, metrics: metrics}
+		if policy, err = o.policyMirror(registry); err != nil {
+			return err
+		}
+		fpgas = &cards{Family: family, reader: journal.NewReader(runDir), log: o.Log, metrics: metrics, policy: policy}
 		defer fpgas.reader.Close()
 		families = append(families, fpgas)
 	}
@@ -202,13 +210,17 @@ func (o *options) run(ctx context.Context) error {
 			}
 		}
 	}
-	server, err := observe.Listen(o.HTTP, registry, func() []string { return missing(engine.Status()) })
+	server, err := observe.Listen(o.HTTP, registry, func() []string { return missing(engine.Status()) }, policy.Missing)
 	if err != nil {
 		return err
 	}
 	o.Log.WithFields(o.Fields()).WithField("version", buildinfo.Get().Version).Info("inlay-deviceplugin starts")
 	group.Go(func() error { return server.Serve(ctx) })
 	group.Go(func() error { return engine.Run(ctx) })
+	group.Go(func() error {
+		policy.Run(ctx)
+		return nil
+	})
 	err = group.Wait()
 	if err != nil && !errors.Is(err, context.Canceled) {
 		return err

@@ -32,6 +32,8 @@ func TestMistakesInTheFlagsAreOneLineThatNamesTheFlag(t *testing.T) {
 		"hook outside":               {[]string{"--hook-path", outside + "/hook"}, nil, 1, `--hook-path: ` + outside},
 		"hook outside, by env":       {nil, []string{"INLAY_HOOK_PATH=" + outside + "/hook"}, 1, `--hook-path: ` + outside},
 		"kubeconfig that is missing": {[]string{"--node-name", "n1", "--kubeconfig", outside + "/none"}, nil, 1, outside + "/none"},
+		"policy without API server":  {[]string{"--policy", root + "/p"}, nil, 1, `--policy needs an API server: this is no pod of a cluster, and there is no --kubeconfig`},
+		"policy, wrong kubeconfig":   {[]string{"--policy", root + "/p", "--kubeconfig", outside + "/none"}, nil, 1, outside + "/none"},
 		"address in use by nobody":   {[]string{"--http", "256.0.0.1:1"}, nil, 1, `--http 256.0.0.1:1`},
 	} {
 		t.Run(name, func(t *testing.T) {

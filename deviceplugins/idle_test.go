@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/inlay-project/inlay/deviceplugins/node/nodetest"
+	"github.com/inlay-project/inlay/webhook/api/follow/followtest"
 )
 
 // idleFor is the time over which an idle process is measured; the benchmarks take minutes.
@@ -41,8 +41,11 @@ func TestAnIdleProcessCostsNextToNothing(t *testing.T) {
 	if err := os.Chtimes(k.PodResourcesSocket(), lastHour, lastHour); err != nil {
 		t.Fatal(err)
 	}
-	api := nodetest.Start(t, "n1")
-	cmd := exec.Command(bin, "--host-root", root, "--http", "127.0.0.1:0", "--node-name", "n1", "--kubeconfig", api.Kubeconfig(t), "--fpga-mode", "region")
+	api := startCluster(t, followtest.Options{Bookmarks: time.Minute})
+	api.function("ns", "n0", "region", nlb0)
+	policy := root + "/var/lib/inlay/policy.json"
+	cmd := exec.Command(bin, "--host-root", root, "--http", "127.0.0.1:0", "--node-name", "n1", "--kubeconfig", api.config,
+		"--fpga-mode", "region", "--policy", policy)
 	cmd.Env = []string{}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -50,7 +53,8 @@ func TestAnIdleProcessCostsNextToNothing(t *testing.T) {
 	defer cmd.Wait()
 	defer cmd.Process.Signal(syscall.SIGTERM)
 	lists(t, limit, k, region, 2, "dfl-fme.0", "dfl-fme.1")
-	labelled(t, api, "region")
+	labelled(t, api.node, "region")
+	holdsPolicy(t, policy, nlb0, true)
 	time.Sleep(8 * time.Second) // the timers of registration and of the first requests
 	before := switches(t, cmd.Process.Pid)
 	time.Sleep(*idleFor)

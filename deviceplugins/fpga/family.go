@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
 	"github.com/inlay-project/inlay/deviceplugins/plugin"
+	"github.com/inlay-project/inlay/fpga"
 	"github.com/inlay-project/inlay/fpga/card"
 	"github.com/inlay-project/inlay/internal/hostfs"
 	"github.com/inlay-project/inlay/internal/nodestate"
@@ -77,6 +79,8 @@ type Family struct {
 	mu       sync.Mutex
 	mode     Mode
 	places   map[string]place // by device id; of the scan that runs, else of the last one
+	cards    bool             // the last scan found one
+	ids      []fpga.InterfaceID
 	answered map[string]answer
 	watch    plugin.Watch
 }
@@ -144,6 +148,24 @@ func (f *Family) Mode() Mode {
 // Present tells whether the node has a card that its driver knows.
 func (f *Family) Present() bool { return len(card.Discover(f.c.Root).FMEs) > 0 }
 
+// Interfaces tells, of the last scan, whether there was a card, and the interface ids that could be read, sorted.
+func (f *Family) Interfaces() (cards bool, ids []fpga.InterfaceID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.cards, f.ids
+}
+
+func interfaces(cards card.Inventory) []fpga.InterfaceID {
+	var ids []fpga.InterfaceID
+	for i := range cards.FMEs {
+		if fme := &cards.FMEs[i]; interfaceSick(fme) == "" {
+			ids = append(ids, fme.Interface)
+		}
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
 // Scan implements plugin.Family.
 func (f *Family) Scan(ctx context.Context) (plugin.Inventory, []plugin.Skipped, error) {
 	mode := f.Mode()
@@ -173,6 +195,7 @@ func (f *Family) Scan(ctx context.Context) (plugin.Inventory, []plugin.Skipped, 
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.watch = f.c.watching(mode, cards, s.unsettled)
+	f.cards, f.ids = len(cards.FMEs) > 0, interfaces(cards)
 	return s.inv, s.skipped, nil
 }
 

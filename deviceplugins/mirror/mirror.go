@@ -1,0 +1,242 @@
+package mirror
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/inlay-project/inlay/fpga"
+	"github.com/inlay-project/inlay/webhook/api/follow"
+	v2 "github.com/inlay-project/inlay/webhook/api/v2"
+)
+
+const (
+	// spacing is between two writes at least: changes that come together are written together.
+	spacing = 25 * time.Millisecond
+	// refreshAfter is how old "synced" gets before it is written again. What is followed tells each minute that it is in
+	// step, somewhat early or late; a write wakes the file system's threads a dozen times, so not each is written.
+	refreshAfter = 5*time.Minute - 15*time.Second
+
+	firstRetry = time.Second
+	lastRetry  = time.Minute
+)
+
+// Source follows mappings and tells a handler of them until ctx ends; follow.Source is one.
+type Source interface {
+	Run(ctx context.Context, h follow.Handler)
+}
+
+// Observer is told what is worth counting; it must not block.
+type Observer interface {
+	// Holds says what the file holds now; the zero time is a file that is missing or of no use.
+	Holds(synced time.Time, mappings int)
+	Written(err error)
+}
+
+// Config is what a mirror needs.
+type Config struct {
+	File string
+	// Source gives what follows the mappings of one kind with one interface id.
+	Source   func(kind v2.Kind, iface fpga.InterfaceID) Source
+	Observer Observer
+	Log      logrus.FieldLogger
+}
+
+// Mirror writes one policy file. Its methods are safe for concurrent use; a nil Mirror does nothing.
+type Mirror struct {
+	c    Config
+	put  func(file string, text []byte, changed bool) error
+	wake chan struct{}
+
+	mu       sync.Mutex
+	sources  []*source
+	begun    int  // so many of them are followed already
+	ready    bool // everything was in step once, so there is something true to write
+	changed  bool // the mappings differ from those of the document
+	cardless bool // no card was seen yet, so the file is to be there
+	written  time.Time
+	trouble  error // of the last write
+}
+
+// New makes a mirror, which does nothing before its Run.
+func New(c Config) *Mirror {
+	return &Mirror{c: c, put: put, wake: make(chan struct{}, 1)}
+}
+
+// See tells the interface ids of the node's cards, as often as somebody looks. cards is whether there are any: of a sick
+// card the id is not known.
+func (m *Mirror) See(cards bool, ids []fpga.InterfaceID) {
+	if m == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	added := false
+	for _, id := range ids {
+		if slices.ContainsFunc(m.sources, func(s *source) bool { return s.iface == id }) {
+			continue
+		}
+		for _, kind := range []v2.Kind{v2.KindAcceleratorFunction, v2.KindFpgaRegion} {
+			m.sources = append(m.sources, &source{mirror: m, kind: kind, iface: id, mappings: map[name]lead{}})
+		}
+		added = true
+	}
+	none := !cards && len(m.sources) == 0
+	if added || none != m.cardless {
+		m.cardless = none
+		m.nudge()
+	}
+}
+
+// nudge makes Run look at what is to be done.
+func (m *Mirror) nudge() {
+	select {
+	case m.wake <- struct{}{}:
+	default: // it is about to look
+	}
+}
+
+// Missing says why the file is not in step, a line each. An API server that went away after everything was in step once
+// is nothing that is missing: the file is good until it is too old for inlay-nri.
+func (m *Mirror) Missing() []string {
+	if m == nil {
+		return nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var lines []string
+	for _, s := range m.sources {
+		if s.joined {
+			continue
+		}
+		line := fmt.Sprintf("policy: %ss of interface %s were never in step with the API server", s.kind, s.iface)
+		if s.away != nil {
+			line += fmt.Sprintf(": %v", s.away)
+		}
+		lines = append(lines, line)
+	}
+	if m.trouble != nil {
+		lines = append(lines, fmt.Sprintf("policy: %v", m.trouble))
+	}
+	return lines
+}
+
+// Run follows and writes until ctx ends, and has ended all that it began when it returns.
+func (m *Mirror) Run(ctx context.Context) {
+	if m == nil {
+		return
+	}
+	var group sync.WaitGroup
+	defer group.Wait()
+	var doc document
+	timer := time.NewTimer(time.Hour)
+	timer.Stop()
+	defer timer.Stop()
+	retry, last := firstRetry, time.Time{}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.wake:
+			m.start(ctx, &group)
+			if wait := spacing - time.Since(last); wait > 0 {
+				timer.Reset(wait)
+				continue
+			}
+		case <-timer.C:
+		}
+		last = time.Now()
+		timer.Stop()
+		if err := m.bring(&doc); err == nil {
+			retry = firstRetry
+			continue
+		}
+		// By chance, so that the nodes of a cluster whose storage failed do not come back all at once.
+		timer.Reset(retry*3/4 + rand.N(retry/2))
+		retry = min(2*retry, lastRetry)
+	}
+}
+
+// start begins to follow what is new.
+func (m *Mirror) start(ctx context.Context, group *sync.WaitGroup) {
+	m.mu.Lock()
+	begun := m.begun
+	fresh := m.sources[begun:]
+	m.begun = len(m.sources)
+	m.mu.Unlock()
+	if begun == 0 && len(fresh) > 0 {
+		m.before()
+	}
+	for _, s := range fresh {
+		m.c.Log.WithFields(logrus.Fields{"kind": s.kind, "interface": s.iface}).Info("mappings are followed for the policy file")
+		group.Go(func() { m.c.Source(s.kind, s.iface).Run(ctx, s) })
+	}
+}
+
+// due tells whether there is something to write. Called with mu held.
+func (m *Mirror) due() bool {
+	if !m.ready {
+		return false
+	}
+	return m.changed || m.trouble != nil || m.synced().Sub(m.written) >= refreshAfter
+}
+
+// synced is when everything in the file was in step. Called with mu held, when something was.
+func (m *Mirror) synced() time.Time {
+	var oldest time.Time
+	for _, s := range m.sources {
+		if s.joined && (oldest.IsZero() || s.at.Before(oldest)) {
+			oldest = s.at
+		}
+	}
+	return oldest
+}
+
+// bring brings the file up to date, if there is something to bring.
+func (m *Mirror) bring(doc *document) error {
+	m.mu.Lock()
+	due, changed, cardless, trouble := m.due(), m.changed, m.cardless, m.trouble
+	synced := m.synced()
+	if due && changed {
+		doc.encode(m.sources)
+		m.changed = false
+	}
+	m.mu.Unlock()
+	var err error
+	switch {
+	case due:
+		err = m.write(doc, synced, changed || trouble != nil)
+	case cardless:
+		err = m.writeEmpty()
+	case trouble == nil:
+		return nil
+	}
+	if err != nil && (trouble == nil || trouble.Error() != err.Error()) {
+		m.c.Log.WithError(err).Error("the policy file stays as it is")
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.trouble = err; err == nil && due {
+		m.written = synced
+	}
+	return err
+}
+
+func (m *Mirror) write(doc *document, synced time.Time, changed bool) error {
+	doc.date(synced)
+	err := m.put(m.c.File, doc.text, changed)
+	m.c.Observer.Written(err)
+	if err != nil {
+		return err
+	}
+	m.c.Observer.Holds(synced, doc.mappings)
+	if changed {
+		m.c.Log.WithFields(logrus.Fields{"file": m.c.File, "mappings": doc.mappings}).Info("policy file written")
+	}
+	return nil
+}
