@@ -22,13 +22,14 @@ LINT_VERSION := v2.15.0
 LINT         := $(INLAY_CACHE)/bin/golangci-lint-$(LINT_VERSION)
 
 # What `make integration` compiles from source, once per machine (integration/components).
-COMPONENTS := containerd runc
+COMPONENTS := containerd runc etcd kubernetes
 
 # binary = folder
 BINARIES := \
   inlay-deviceplugin=deviceplugins \
   inlay-nri=nri-plugin \
   inlay-hook=oci-hook \
+  inlay-webhook=webhook \
   fpga_tool=fpga/cmd/fpga_tool \
   fpga-emulator=fpga/cmd/fpga-emulator
 

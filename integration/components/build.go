@@ -108,7 +108,7 @@ func (c *Cache) build(ctx context.Context, r Recipe, work string) error {
 		return err
 	}
 	fmt.Fprintf(c.log, "building %s %s into %s\n", r.Name, r.Version, c.dir)
-	args := []string{"build", "-trimpath", "-tags", strings.Join(r.Tags, ","), "-ldflags", r.LDFlags, "-o", filepath.Join(work, "bin") + "/"}
+	args := []string{"build", "-trimpath", "-tags", strings.Join(r.Tags, ","), "-ldflags", r.LDFlags, "-o", filepath.Join(work, "bin") + "/" + r.Binary}
 	return run(ctx, c.log, work, goEnv(r.CGO), "go", append(args, r.Packages...)...)
 }
 

@@ -23,6 +23,8 @@ type Recipe struct {
 	Module string
 	// Packages are the main packages; each gives one binary named by its last element.
 	Packages []string
+	// Binary names the one package's binary where the package's path does not end in it.
+	Binary string
 	// Tags and LDFlags go to the compiler as they are.
 	Tags    []string
 	LDFlags string
@@ -39,6 +41,7 @@ func All() []Recipe {
 		containerd = "2.4.2"
 		runc       = "1.5.2"
 		kubernetes = "1.36.3"
+		etcd       = "3.6.5"
 	)
 	// A Kubernetes binary takes its version from the linker; without it the kubelet
 	// announces v0.0.0 and the API server refuses part of its own feature gates.
@@ -80,6 +83,11 @@ func All() []Recipe {
 			},
 			LDFlags: kubeFlags,
 		},
+		{
+			Name: "etcd", Version: etcd, Module: "etcd",
+			Packages: []string{"go.etcd.io/etcd/server/v3"},
+			Binary:   "etcd",
+		},
 	}
 }
 
@@ -97,6 +105,9 @@ func Find(name string) (Recipe, error) {
 
 // Binaries are the file names that the recipe makes, in the order of Packages.
 func (r Recipe) Binaries() []string {
+	if r.Binary != "" {
+		return []string{r.Binary}
+	}
 	names := make([]string, 0, len(r.Packages))
 	for _, p := range r.Packages {
 		names = append(names, p[strings.LastIndexByte(p, '/')+1:])
@@ -123,9 +134,11 @@ func (r Recipe) key() (string, error) {
 		return "", err
 	}
 	h := sha256.New()
-	for _, part := range slices.Concat(
-		[]string{r.Name, r.Version, r.LDFlags, fmt.Sprint(r.CGO), string(mod), string(sum)}, r.Packages, []string{"|"}, r.Tags,
-	) {
+	parts := slices.Concat([]string{r.Name, r.Version, r.LDFlags, fmt.Sprint(r.CGO), string(mod), string(sum)}, r.Packages, []string{"|"}, r.Tags)
+	if r.Binary != "" {
+		parts = append(parts, "|", r.Binary)
+	}
+	for _, part := range parts {
 		fmt.Fprintf(h, "%d:%s;", len(part), part)
 	}
 	return fmt.Sprintf("%s-%s-%s", r.Name, r.Version, hex.EncodeToString(h.Sum(nil)[:4])), nil

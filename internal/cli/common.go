@@ -7,26 +7,23 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/inlay-project/inlay/internal/hostfs"
 )
 
-// Common holds what all daemons are told in the same way. The fields are final once the command's RunE is called.
+// Common holds what all daemons of a node are told in the same way: Service's flags, and where the host is found. The
+// fields are final once the command's RunE is called.
 type Common struct {
-	HostRoot   string // where the host's /sys, /dev, /srv, /run and /var are found
-	RunDir     string // state that ends with the boot
-	StateDir   string // state that survives a reboot
-	Bitstreams string // <bitstreams>/<interface id>/<function>.gbs
-	HTTP       string // address of metrics and health; "" = off
-	Log        *logrus.Logger
+	Service
+	HostRoot   string       // where the host's /sys, /dev, /srv, /run and /var are found
+	RunDir     string       // state that ends with the boot
+	StateDir   string       // state that survives a reboot
+	Bitstreams string       // <bitstreams>/<interface id>/<function>.gbs
 	Root       *hostfs.Root // the tree at HostRoot, open until Main returns
 
-	logLevel, logFormat string
-	flags               *pflag.FlagSet // those of the root command; once a command runs, all that it has
-	derived             []derivedPath
+	derived []derivedPath
 }
 
 // derivedPath is a flag whose default lies below the value of another.
@@ -38,15 +35,12 @@ type derivedPath struct {
 // Add gives cmd and its sub-commands the common flags and returns where their values will be. http is the default of
 // --http. Call it once, on the root command, before adding the command's own path flags.
 func Add(cmd *cobra.Command, http string) *Common {
-	c := &Common{flags: cmd.PersistentFlags(), Log: logrus.New()}
-	fs := c.flags
-	fs.StringVar(&c.HostRoot, "host-root", "/", "folder in which the host's /sys, /dev, /srv, /run and /var are found")
+	c := &Common{}
+	c.addFlags(cmd, http)
+	c.flags.StringVar(&c.HostRoot, "host-root", "/", "folder in which the host's /sys, /dev, /srv, /run and /var are found")
 	c.Path(&c.RunDir, "run-dir", "/run/inlay", "folder of state that ends with the boot")
 	c.Path(&c.StateDir, "state-dir", "/var/lib/inlay", "folder of state that survives a reboot")
 	c.Path(&c.Bitstreams, "bitstreams", "/srv/intel.com/fpga", "bitstream store: <interface id>/<function>.gbs or .aocx")
-	fs.StringVar(&c.HTTP, "http", http, "address of /metrics, /healthz and /readyz; empty = off")
-	fs.StringVar(&c.logLevel, "log-level", "info", "error, warn, info, debug or trace")
-	fs.StringVar(&c.logFormat, "log-format", "text", "text or json")
 	return c
 }
 
@@ -70,17 +64,6 @@ func (c *Common) HostPath(flag, path string) (string, error) {
 		return "", fmt.Errorf("--%s: %w", flag, err)
 	}
 	return hostPath, nil
-}
-
-// Fields gives every flag with its effective value, for the line that a daemon logs when it starts.
-func (c *Common) Fields() logrus.Fields {
-	fields := logrus.Fields{}
-	c.flags.VisitAll(func(f *pflag.Flag) {
-		if f.Name != "help" && f.Name != "version" {
-			fields[f.Name] = f.Value.String()
-		}
-	})
-	return fields
 }
 
 // resolve fills the defaults that depend on other flags, sets up the log and opens the host root. fs are the flags of

@@ -21,5 +21,7 @@
 //		return cmd, common
 //	}
 //
+// A daemon that knows no host takes AddService in Add's place: the log, --http and nothing else.
+//
 // inlay-hook does not use this package: it is made of the standard library alone.
 package cli

@@ -15,19 +15,19 @@ var logLevels = [...]logrus.Level{
 // timeFormat has milliseconds: a reader compares our lines with the kubelet's and the runtime's.
 const timeFormat = "2006-01-02T15:04:05.000Z07:00"
 
-func (c *Common) setUpLog() error {
-	level, err := parseLevel(c.logLevel)
+func (s *Service) setUpLog() error {
+	level, err := parseLevel(s.logLevel)
 	if err != nil {
 		return err
 	}
-	c.Log.SetLevel(level)
-	switch c.logFormat {
+	s.Log.SetLevel(level)
+	switch s.logFormat {
 	case "text":
-		c.Log.SetFormatter(&logrus.TextFormatter{FullTimestamp: true, TimestampFormat: timeFormat})
+		s.Log.SetFormatter(&logrus.TextFormatter{FullTimestamp: true, TimestampFormat: timeFormat})
 	case "json":
-		c.Log.SetFormatter(&logrus.JSONFormatter{TimestampFormat: timeFormat})
+		s.Log.SetFormatter(&logrus.JSONFormatter{TimestampFormat: timeFormat})
 	default:
-		return fmt.Errorf("--log-format %q is none of text, json", c.logFormat)
+		return fmt.Errorf("--log-format %q is none of text, json", s.logFormat)
 	}
 	return nil
 }

@@ -31,21 +31,21 @@ func (e usageError) Unwrap() error { return e.error }
 // UsageError marks an error as a mistake in how the program was called: exit code 2 and a pointer to --help.
 func UsageError(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-// Main runs a command with the process's arguments, environment and signals, and gives the exit code. common may be
-// nil for a program without the daemons' flags. The command must not set PersistentPreRunE, its sub-commands neither.
-func Main(cmd *cobra.Command, common *Common) int {
+// Main runs a command with the process's arguments, environment and signals, and gives the exit code. settings may
+// be nil for a program without the daemons' flags. The command must not set PersistentPreRunE, its sub-commands neither.
+func Main(cmd *cobra.Command, settings Settings) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	// After the first signal the default action is back: a second one ends a shutdown that hangs.
 	defer context.AfterFunc(ctx, stop)()
-	return run(ctx, cmd, common, os.Args[1:], os.LookupEnv, os.Stderr)
+	return run(ctx, cmd, settings, os.Args[1:], os.LookupEnv, os.Stderr)
 }
 
-func run(ctx context.Context, cmd *cobra.Command, common *Common, args []string, env lookup, stderr io.Writer) int {
-	if common != nil {
-		defer common.close()
+func run(ctx context.Context, cmd *cobra.Command, settings Settings, args []string, env lookup, stderr io.Writer) int {
+	if settings != nil {
+		defer settings.close()
 	}
-	prepare(cmd, common, env)
+	prepare(cmd, settings, env)
 	cmd.SetArgs(args)
 	err := cmd.ExecuteContext(ctx)
 	if err == nil || ctx.Err() != nil && errors.Is(err, ctx.Err()) {
@@ -61,7 +61,7 @@ func run(ctx context.Context, cmd *cobra.Command, common *Common, args []string,
 }
 
 // prepare sets what is the same for all commands.
-func prepare(cmd *cobra.Command, common *Common, env lookup) {
+func prepare(cmd *cobra.Command, settings Settings, env lookup) {
 	cmd.SilenceErrors = true // Main prints them, in one line
 	cmd.SilenceUsage = true
 	cmd.CompletionOptions.DisableDefaultCmd = true
@@ -72,10 +72,10 @@ func prepare(cmd *cobra.Command, common *Common, env lookup) {
 		if err := applyEnv(c.Flags(), env); err != nil {
 			return err
 		}
-		if common == nil {
+		if settings == nil {
 			return nil
 		}
-		return common.resolve(c.Flags())
+		return settings.resolve(c.Flags())
 	}
 	for _, c := range append(cmd.Commands(), cmd) {
 		for _, fs := range []*pflag.FlagSet{c.Flags(), c.PersistentFlags()} {

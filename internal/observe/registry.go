@@ -84,3 +84,8 @@ func (r *Registry) histograms(name, help string, buckets []float64, labels ...st
 	r.prom.MustRegister(h)
 	return h
 }
+
+// gauge asks for its value when it is scraped.
+func (r *Registry) gauge(name, help string, value func() float64) {
+	r.prom.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, value))
+}

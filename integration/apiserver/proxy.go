@@ -1,0 +1,282 @@
+package apiserver
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/inlay-project/inlay/integration/process"
+)
+
+// Backend is one replica behind a Service.
+type Backend struct {
+	// Address is where connections go, host:port.
+	Address string
+	// Ready is the URL of the readiness probe; empty means always ready.
+	Ready string
+}
+
+// Proxy stands in for kube-proxy, for the first port of one Service, and for the kubelets' readiness probes. As there,
+// a new connection goes to any replica that was ready at the last probe, without a second try elsewhere; and while none
+// is ready, connections are refused.
+type Proxy struct {
+	address string
+
+	mu       sync.Mutex
+	backends []*backend
+	listener net.Listener // nil while no backend is ready
+	changed  chan struct{}
+
+	ctx   context.Context
+	stop  context.CancelFunc
+	tasks sync.WaitGroup
+}
+
+type backend struct {
+	Backend
+	ready bool
+	stop  context.CancelFunc
+}
+
+const (
+	// probeEvery is more often than a kubelet can, so that tests need not wait.
+	probeEvery = 100 * time.Millisecond
+	// probeLimit is a kubelet's default timeout.
+	probeLimit = time.Second
+)
+
+// Proxy starts a stand-in for the Service, which ends with the test.
+func (c *Cluster) Proxy(t testing.TB, namespace, service string) *Proxy {
+	t.Helper()
+	p, err := c.NewProxy(t.Context(), namespace, service)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	return p
+}
+
+// NewProxy is Proxy without a test.
+func (c *Cluster) NewProxy(ctx context.Context, namespace, service string) (*Proxy, error) {
+	r := c.Admin().Try(ctx, "", "get", "service", service, "-n", namespace, "-o", "jsonpath={.spec.clusterIP}:{.spec.ports[0].port}")
+	if r.Err != nil {
+		return nil, r.Err
+	}
+	p := &Proxy{address: strings.TrimSpace(r.Stdout), changed: make(chan struct{})}
+	p.ctx, p.stop = context.WithCancel(context.Background()) // until Close, not until ctx ends
+	// Listening once now: what cannot work later is this call's error.
+	l, err := net.Listen("tcp", p.address)
+	if err != nil {
+		return nil, fmt.Errorf("proxy for %s/%s: %w", namespace, service, err)
+	}
+	return p, l.Close()
+}
+
+// Address is where the Service is reached.
+func (p *Proxy) Address() string { return p.address }
+
+// Add adds a replica and probes it from now on.
+func (p *Proxy) Add(b Backend) {
+	ctx, cancel := context.WithCancel(p.ctx)
+	one := &backend{Backend: b, stop: cancel}
+	p.mu.Lock()
+	p.backends = append(p.backends, one)
+	p.mu.Unlock()
+	p.tasks.Go(func() { p.probe(ctx, one) })
+}
+
+// Remove takes a replica out, as the deletion of its pod does; connections that it has stay.
+func (p *Proxy) Remove(address string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.backends = slices.DeleteFunc(p.backends, func(b *backend) bool {
+		if b.Address == address {
+			b.stop()
+			return true
+		}
+		return false
+	})
+	p.update()
+}
+
+// WaitReady waits until exactly n replicas are ready.
+func (p *Proxy) WaitReady(t testing.TB, n int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), startLimit)
+	defer cancel()
+	if err := p.AwaitReady(ctx, n); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// AwaitReady is WaitReady without a test.
+func (p *Proxy) AwaitReady(ctx context.Context, n int) error {
+	for {
+		p.mu.Lock()
+		is, changed := len(p.ready()), p.changed
+		p.mu.Unlock()
+		if is == n {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("%d replicas are ready, want %d: %w", is, n, ctx.Err())
+		}
+	}
+}
+
+// Close ends the proxy and all connections.
+func (p *Proxy) Close() {
+	p.stop()
+	p.mu.Lock()
+	p.backends = nil
+	p.update()
+	p.mu.Unlock()
+	p.tasks.Wait()
+}
+
+// ready gives the replicas that connections may go to. The caller holds mu.
+func (p *Proxy) ready() []*backend {
+	return slices.DeleteFunc(slices.Clone(p.backends), func(b *backend) bool { return !b.ready })
+}
+
+// update opens or closes the listener after a change. The caller holds mu.
+func (p *Proxy) update() {
+	close(p.changed)
+	p.changed = make(chan struct{})
+	want := len(p.ready()) > 0
+	if !want && p.listener != nil {
+		_ = p.listener.Close()
+		p.listener = nil
+	}
+	if want && p.listener == nil {
+		l, err := net.Listen("tcp", p.address)
+		if err != nil {
+			// It could be listened on before; the next probe tries again, and tests time out with "not ready".
+			for _, b := range p.backends {
+				b.ready = false
+			}
+			return
+		}
+		p.listener = l
+		p.tasks.Go(func() { p.accept(l) })
+	}
+}
+
+// probe keeps a replica's readiness until ctx ends.
+func (p *Proxy) probe(ctx context.Context, b *backend) {
+	// As a kubelet: a new connection each time, and any certificate will do.
+	transport := &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	client := http.Client{Transport: transport, Timeout: probeLimit}
+	tick := time.NewTicker(probeEvery)
+	defer tick.Stop()
+	for {
+		ready := b.Ready == "" || answersOK(ctx, &client, b.Ready)
+		if ctx.Err() != nil {
+			return
+		}
+		p.mu.Lock()
+		if b.ready != ready {
+			b.ready = ready
+			p.update()
+		}
+		p.mu.Unlock()
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func answersOK(ctx context.Context, client *http.Client, url string) bool {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return false
+	}
+	answer, err := client.Do(request)
+	if err != nil {
+		return false
+	}
+	_, _ = io.Copy(io.Discard, answer.Body)
+	_ = answer.Body.Close()
+	return answer.StatusCode >= 200 && answer.StatusCode < 400 // as a kubelet judges
+}
+
+func (p *Proxy) accept(l net.Listener) {
+	for {
+		client, err := l.Accept()
+		if err != nil {
+			return // closed
+		}
+		p.mu.Lock()
+		ready := p.ready()
+		p.mu.Unlock()
+		if len(ready) == 0 {
+			refuse(client)
+			continue
+		}
+		to := ready[rand.IntN(len(ready))].Address
+		p.tasks.Go(func() { p.forward(client, to) })
+	}
+}
+
+// forward copies both ways until both have ended, or the proxy is closed.
+func (p *Proxy) forward(client net.Conn, to string) {
+	server, err := new(net.Dialer).DialContext(p.ctx, "tcp", to)
+	if err != nil {
+		refuse(client)
+		return
+	}
+	release := context.AfterFunc(p.ctx, func() { refuse(client); refuse(server) })
+	defer release()
+	var both sync.WaitGroup
+	both.Go(func() { pipe(client, server) })
+	both.Go(func() { pipe(server, client) })
+	both.Wait()
+	_, _ = client.Close(), server.Close()
+}
+
+// pipe copies one way and passes on how it ended: a clean end as such, a reset as a reset.
+func pipe(to, from net.Conn) {
+	_, err := io.Copy(to, from)
+	if err != nil && !errors.Is(err, net.ErrClosed) {
+		refuse(to)
+		refuse(from)
+		return
+	}
+	if half, ok := to.(*net.TCPConn); ok {
+		_ = half.CloseWrite()
+	}
+}
+
+// refuse closes a connection with a reset.
+func refuse(c net.Conn) {
+	if tcp, ok := c.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	_ = c.Close()
+}
+
+// Eventually waits for a condition that the test has a right to within d.
+func Eventually(t testing.TB, d time.Duration, what string, check func() error) time.Duration {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	defer cancel()
+	began := time.Now()
+	if err := process.Poll(ctx, check); err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+	return time.Since(began)
+}

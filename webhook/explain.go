@@ -1,0 +1,278 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/yaml"
+
+	"github.com/inlay-project/inlay/internal/cli"
+	v2 "github.com/inlay-project/inlay/webhook/api/v2"
+	"github.com/inlay-project/inlay/webhook/fpga"
+	"github.com/inlay-project/inlay/webhook/server"
+)
+
+const longExplain = `explain says in words what the webhook would do with each container of a pod, and why. POD is a file with a Pod, or
+anything with a pod template in it (Deployment, StatefulSet, DaemonSet, Job, CronJob, …), in any number of documents;
+- is standard input. It needs no cluster: the mappings come from files.
+
+  inlay-webhook explain --mappings mappings.yaml -n team-a deployment.yaml
+  kubectl get -n team-a deployment/worker -o yaml | inlay-webhook explain --mappings mappings.yaml -
+
+Requests that a file leaves out are filled from the limits first, as the API server does.`
+
+func explainCommand() *cobra.Command {
+	f := &files{}
+	cmd := &cobra.Command{
+		Use:   "explain --mappings FILE… POD…",
+		Short: "says in words what would happen to a pod, and why",
+		Long:  longExplain,
+		Args:  cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cli.UsageError("which file has the pod? - is standard input")
+			}
+			return f.explain(args, cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	f.flags(cmd.Flags())
+	cmd.Flags().StringVarP(&f.defaultNamespace, "namespace", "n", "default", "namespace of the pods and the mappings that name none")
+	return cmd
+}
+
+func (f *files) explain(paths []string, stdin io.Reader, stdout, stderr io.Writer) error {
+	tables, err := f.read(stderr)
+	if err != nil {
+		return err
+	}
+	e := &explainer{out: bufio.NewWriter(stdout), tables: tables, options: f.options, namespace: f.defaultNamespace}
+	for _, path := range paths {
+		in, err := open(path, stdin)
+		if err != nil {
+			return err
+		}
+		err = e.file(path, in)
+		in.Close()
+		if err != nil {
+			return errors.Join(e.out.Flush(), err)
+		}
+	}
+	if err := e.out.Flush(); err != nil {
+		return fmt.Errorf("standard output: %w", err)
+	}
+	if e.pods == 0 {
+		return fmt.Errorf("%s: there is no pod and no pod template", strings.Join(paths, ", "))
+	}
+	return nil
+}
+
+// explainer writes what would happen to the pods of some files.
+type explainer struct {
+	out       *bufio.Writer
+	tables    server.Tables
+	options   fpga.Options
+	namespace string // of pods that name none
+	pods      int
+}
+
+// object is a document of a file.
+type object = map[string]any
+
+func (e *explainer) file(path string, in io.Reader) error {
+	reader := utilyaml.NewYAMLReader(bufio.NewReader(in))
+	for n := 1; ; n++ {
+		text, err := reader.Read()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("%s: document %d: %w", path, n, err)
+		}
+		o, err := parseDocument(text)
+		if err != nil {
+			return fmt.Errorf("%s: document %d: %w", path, n, err)
+		}
+		if o == nil {
+			continue // only comments
+		}
+		if err := e.document(o); err != nil {
+			return fmt.Errorf("%s: document %d: %w", path, n, err)
+		}
+	}
+}
+
+// parseDocument keeps numbers as they are written. A key that stands twice is an error: the API server's tools refuse
+// it too, and it would be unclear which one counts.
+func parseDocument(text []byte) (object, error) {
+	b, err := yaml.YAMLToJSONStrict(text)
+	if err != nil {
+		return nil, errors.New(cli.OneLine(err))
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	var v any
+	if err := d.Decode(&v); err != nil {
+		return nil, err
+	}
+	if v == nil {
+		return nil, nil
+	}
+	o, ok := v.(object)
+	if !ok {
+		return nil, errors.New("it is no Kubernetes object")
+	}
+	return o, nil
+}
+
+// document explains what pods an object makes.
+func (e *explainer) document(o object) error {
+	kind, _ := o["kind"].(string)
+	if items, ok := o["items"].([]any); ok && strings.HasSuffix(kind, "List") {
+		for i, item := range items {
+			inner, ok := item.(object)
+			if !ok {
+				return fmt.Errorf("items[%d] is no Kubernetes object", i)
+			}
+			if err := e.document(inner); err != nil {
+				return fmt.Errorf("items[%d]: %w", i, err)
+			}
+		}
+		return nil
+	}
+	if kind == "" {
+		return errors.New("it has no kind")
+	}
+	title := kind + " " + nameOf(o)
+	if kind == "Pod" {
+		return e.pod(title, "", o, namespaceOf(o))
+	}
+	found := false
+	err := templates(o, "", func(path string, template object) error {
+		found = true
+		// A template's own namespace does not count: its pods are where the object is.
+		if metadata, ok := template["metadata"].(object); ok {
+			delete(metadata, "namespace")
+		}
+		return e.pod(title, path, template, namespaceOf(o))
+	})
+	if err == nil && !found {
+		fmt.Fprintf(e.out, "%s has no pod template\n\n", title)
+	}
+	return err
+}
+
+// pod explains one pod: an object, or the template at a path in it.
+func (e *explainer) pod(title, path string, o object, namespace string) error {
+	if namespace == "" {
+		namespace = e.namespace
+	}
+	if path != "" {
+		fmt.Fprintf(e.out, "%s, %s\n", title, path)
+	}
+	for _, line := range fillRequests(o) {
+		fmt.Fprintln(e.out, line)
+	}
+	b, err := json.Marshal(o)
+	if err != nil {
+		return fmt.Errorf("%s: %w", title, err)
+	}
+	p, err := fpga.ParsePod(b)
+	if err != nil {
+		return fmt.Errorf("%s: %w", title, err)
+	}
+	e.pods++
+	fpga.Explain(e.out, p, namespace, e.tables.Table(p.In(namespace)), e.options)
+	fmt.Fprintln(e.out)
+	return nil
+}
+
+// templates finds the pod templates in an object, wherever its kind has them: what is called template and has a list
+// of containers in its spec.
+func templates(v any, path string, visit func(path string, template object) error) error {
+	switch v := v.(type) {
+	case object:
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			at := strings.TrimPrefix(path+"."+key, ".")
+			if template, ok := v[key].(object); ok && key == "template" && hasContainers(template) {
+				if err := visit(at, template); err != nil {
+					return err
+				}
+				continue
+			}
+			if err := templates(v[key], at, visit); err != nil {
+				return err
+			}
+		}
+	case []any:
+		for i, item := range v {
+			if err := templates(item, path+"["+strconv.Itoa(i)+"]", visit); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func hasContainers(template object) bool {
+	spec, _ := template["spec"].(object)
+	_, ok := spec["containers"].([]any)
+	return ok
+}
+
+// fillRequests does what the API server does before admission: a resource that has a limit and no request gets a
+// request of the same quantity. It tells of those that matter here.
+func fillRequests(pod object) (told []string) {
+	spec, _ := pod["spec"].(object)
+	for _, list := range []string{"initContainers", "containers"} {
+		containers, _ := spec[list].([]any)
+		for _, c := range containers {
+			container, _ := c.(object)
+			resources, _ := container["resources"].(object)
+			limits, _ := resources["limits"].(object)
+			if resources["requests"] == nil && len(limits) > 0 {
+				resources["requests"] = object{}
+			}
+			requests, ok := resources["requests"].(object)
+			if !ok {
+				continue
+			}
+			for _, name := range slices.Sorted(maps.Keys(limits)) {
+				if _, given := requests[name]; given {
+					continue
+				}
+				requests[name] = limits[name]
+				if strings.HasPrefix(name, v2.Prefix) {
+					told = append(told, fmt.Sprintf("container %v: its request of %s is filled from the limit, as the API server does",
+						container["name"], name))
+				}
+			}
+		}
+	}
+	return told
+}
+
+func nameOf(o object) string {
+	metadata, _ := o["metadata"].(object)
+	for _, key := range []string{"name", "generateName"} {
+		if name, ok := metadata[key].(string); ok && name != "" {
+			return name
+		}
+	}
+	return "without a name"
+}
+
+func namespaceOf(o object) string {
+	metadata, _ := o["metadata"].(object)
+	namespace, _ := metadata["namespace"].(string)
+	return namespace
+}

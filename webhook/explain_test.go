@@ -1,0 +1,74 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+const container = `containers: [{name: c, resources: {limits: {fpga.intel.com/n3o: 1}}}]`
+
+func TestExplainFindsThePodsOfEveryKind(t *testing.T) {
+	mappings := write(t, "mappings.yaml", samples)
+	for _, tt := range []struct {
+		name, text string
+		want       []string
+	}{
+		{"Pod", "kind: Pod\napiVersion: v1\nmetadata: {name: p, namespace: ns1}\nspec: {" + container + "}", []string{"pod p in namespace ns1"}},
+		{"Pod of generateName", "kind: Pod\nmetadata: {generateName: p-, namespace: ns1}\nspec: {" + container + "}", []string{"pod p- in namespace ns1"}},
+		{"Deployment", "kind: Deployment\nmetadata: {name: d, namespace: ns1}\nspec: {template: {spec: {" + container + "}}}", []string{"Deployment d, spec.template"}},
+		{"CronJob", "kind: CronJob\nmetadata: {name: j, namespace: ns1}\nspec: {jobTemplate: {spec: {template: {spec: {" + container + "}}}}}", []string{"CronJob j, spec.jobTemplate.spec.template"}},
+		{"PodTemplate", "kind: PodTemplate\nmetadata: {name: t, namespace: ns1}\ntemplate: {spec: {" + container + "}}", []string{"PodTemplate t, template"}},
+		{"a kind that nobody knows", "kind: Training\nmetadata: {name: t, namespace: ns1}\nspec: {roles: [{template: {spec: {" + container + "}}}]}", []string{"Training t, spec.roles[0].template"}},
+		{"List", "kind: List\nitems: [{kind: Pod, metadata: {name: p, namespace: ns1}, spec: {" + container + "}}]", []string{"pod p in namespace ns1"}},
+		{"JSON", `{"kind":"Pod","metadata":{"name":"p","namespace":"ns1"},"spec":{"containers":[{"name":"c","resources":{"limits":{"fpga.intel.com/n3o":"1"}}}]}}`, []string{"pod p in namespace ns1"}},
+		{"the template's namespace does not count", "kind: Job\nmetadata: {name: j, namespace: ns1}\nspec: {template: {metadata: {namespace: ns9}, spec: {" + container + "}}}", []string{"Job j", "in namespace ns1"}},
+		{"several documents", "# first\n---\nkind: Service\nmetadata: {name: s}\n---\nkind: Pod\nmetadata: {name: p, namespace: ns1}\nspec: {" + container + "}\n---\n", []string{"Service s has no pod template", "pod p in namespace ns1"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			for _, args := range [][]string{{write(t, "pod.yaml", tt.text)}, {"-"}} {
+				got := run(t, tt.text, append([]string{"explain", "--mappings", mappings}, args...))
+				if got.code != 0 || got.stderr != "" {
+					t.Fatalf("%+v", got)
+				}
+				want := append(tt.want, "AcceleratorFunction n3o", region, "FPGA_REGION_1",
+					"container c: its request of fpga.intel.com/n3o is filled from the limit, as the API server does")
+				for _, text := range want {
+					if !strings.Contains(got.stdout, text) {
+						t.Errorf("no %q in:\n%s", text, got.stdout)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestExplainSaysWhyAPodIsDenied(t *testing.T) {
+	mappings := write(t, "mappings.yaml", samples)
+	pod := write(t, "pod.yaml", "kind: Pod\nmetadata: {name: p}\nspec: {"+container+"}")
+	got := run(t, "", []string{"explain", "--mappings", mappings, pod})
+	if got.code != 0 || !strings.Contains(got.stdout, "in namespace default") || !strings.Contains(got.stdout, "DENIED") {
+		t.Errorf("%+v", got)
+	}
+	got = run(t, "", []string{"explain", "--mappings", mappings, "-n", "ns1", pod})
+	if got.code != 0 || !strings.Contains(got.stdout, "in namespace ns1") || strings.Contains(got.stdout, "DENIED") {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestExplainNamesTheDocumentThatIsWrong(t *testing.T) {
+	mappings := write(t, "mappings.yaml", samples)
+	for name, tt := range map[string]struct{ text, want string }{
+		"no YAML":            {"kind: Pod\n---\nkind: [", "document 2"},
+		"a key twice":        {"kind: Pod\nkind: Pod", `"kind" already set`},
+		"no kind":            {"metadata: {name: p}", "it has no kind"},
+		"containers a text":  {"kind: Pod\nmetadata: {name: p}\nspec: {containers: all}", "spec.containers"},
+		"an item of no kind": {"kind: List\nitems: [1]", "items[0]"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := run(t, tt.text, []string{"explain", "--mappings", mappings, "-"})
+			if got.code != 1 || !strings.HasPrefix(got.stderr, "inlay-webhook: -: document ") || !strings.Contains(got.stderr, tt.want) {
+				t.Errorf("%+v, want %q", got, tt.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,240 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	admissionv1 "k8s.io/api/admission/v1"
+
+	"github.com/inlay-project/inlay/internal/cli"
+)
+
+// asProgram makes this test binary be inlay-webhook.
+const asProgram = "INLAY_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		os.Exit(cli.Main(newCommand()))
+	}
+	os.Exit(m.Run())
+}
+
+// The ids of the specification's samples.
+const (
+	iface  = "69528db6eb31577a8c3668f9faa081f6"
+	nlb0   = "d8424dc4a4a3c413f89e433683f9040b"
+	nlb3   = "f7df405cbd7acf7222f144b0b93acd18"
+	region = "fpga.intel.com/region-" + iface
+)
+
+const samples = `
+# The mappings of the specification's samples.
+apiVersion: fpga.intel.com/v2
+kind: AcceleratorFunction
+metadata: {name: n3o, namespace: ns1}
+spec: {afuId: ` + nlb3 + `, interfaceId: ` + iface + `, mode: region}
+---
+apiVersion: fpga.intel.com/v2
+kind: AcceleratorFunction
+metadata: {name: n0p, namespace: ns1}
+spec: {afuId: ` + nlb0 + `, interfaceId: ` + iface + `, mode: af}
+---
+apiVersion: fpga.intel.com/v2
+kind: FpgaRegion
+metadata: {name: a10}
+spec: {interfaceId: ` + iface + `}
+`
+
+const review = `{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"u1","resource":{"group":"","version":"v1","resource":"pods"},
+"namespace":"NS","operation":"CREATE","object":{"metadata":{"name":"p"},"spec":{"containers":[{"name":"c","resources":{
+"limits":{"fpga.intel.com/NAME":"1"},"requests":{"fpga.intel.com/NAME":"1"}}}]}}}}`
+
+func reviewOf(namespace, name string) string {
+	return strings.NewReplacer("NS", namespace, "NAME", name).Replace(review)
+}
+
+// write makes a file.
+func write(t testing.TB, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// command is this program with arguments and an environment of nothing else.
+func command(args []string, env ...string) *exec.Cmd {
+	cmd := exec.Command(os.Args[0], args...)
+	cmd.Env = append([]string{asProgram + "=1", "GOCOVERDIR=" + os.TempDir()}, env...)
+	return cmd
+}
+
+// ran is a program that has ended.
+type ran struct {
+	code           int
+	stdout, stderr string
+}
+
+func run(t testing.TB, stdin string, args []string, env ...string) ran {
+	t.Helper()
+	cmd := command(args, env...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return ran{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+}
+
+// answer reads an AdmissionReview as the API server does.
+func answer(t testing.TB, text string) *admissionv1.AdmissionResponse {
+	t.Helper()
+	var r admissionv1.AdmissionReview
+	if err := json.Unmarshal([]byte(text), &r); err != nil || r.Response == nil || r.APIVersion != "admission.k8s.io/v1" || r.Kind != "AdmissionReview" {
+		t.Fatalf("answer %q: %v", text, err)
+	}
+	return r.Response
+}
+
+func TestMutateAnswersAReviewFromStandardInput(t *testing.T) {
+	file := write(t, "mappings.yaml", samples)
+	more := write(t, "more.yaml", strings.NewReplacer("ns1", "ns2", "a10", "a11").Replace(samples))
+	for _, tt := range []struct {
+		name, args, stdin string
+		allowed           bool
+		text              string // of the patch or the message
+	}{
+		{"translated", "--mappings " + file, reviewOf("ns1", "n3o"), true, "FPGA_REGION_1"},
+		{"denied", "--mappings " + file, reviewOf("ns1", "other"), false, "other"},
+		{"another namespace", "--mappings " + file, reviewOf("ns2", "n3o"), false, "ns2"},
+		{"two files", "--mappings " + file + " --mappings " + more, reviewOf("ns2", "n3o"), true, "FPGA_REGION_1"},
+		{"two files in a row", "--mappings " + file + " " + more, reviewOf("ns2", "n3o"), true, "FPGA_REGION_1"},
+		{"a mapping without a namespace", "--mappings " + file, reviewOf("default", "a10"), true, "region-"},
+		{"is in another", "--namespace-default team --mappings " + file, reviewOf("team", "a10"), true, "region-"},
+		{"mode affinity", "--mode-affinity --mappings " + file, reviewOf("ns1", "n3o"), true, "nodeAffinity"},
+		{"check of an alias", "--check --mappings " + file, reviewOf("ns1", "n3o"), false, "n3o"},
+		{"check of a raw name", "--check --mappings " + file, reviewOf("default", "region-"+iface), true, ""},
+		{"wrong resource", "--mappings " + file, strings.Replace(reviewOf("ns1", "n3o"), `"pods"`, `"jobs"`, 1), false, "jobs"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := run(t, tt.stdin, append([]string{"mutate"}, strings.Fields(tt.args)...))
+			if got.code != 0 || got.stderr != "" {
+				t.Fatalf("%+v", got)
+			}
+			a := answer(t, got.stdout)
+			if a.Allowed != tt.allowed || a.UID != "u1" {
+				t.Errorf("%s", got.stdout)
+			}
+			said := string(a.Patch)
+			if a.Result != nil {
+				said = a.Result.Message
+			}
+			if !strings.Contains(said, tt.text) {
+				t.Errorf("%q, want %q", said, tt.text)
+			}
+		})
+	}
+}
+
+func TestMutateDeniesWhatIsNoReviewAndSaysSo(t *testing.T) {
+	file := write(t, "mappings.yaml", samples)
+	for _, tt := range []struct{ name, stdin, want string }{
+		{"nothing", "", "no JSON"},
+		{"text", "hello", "no JSON"},
+		{"YAML", "kind: AdmissionReview\n", "no JSON"},
+		{"a pod", `{"kind":"Pod","apiVersion":"v1"}`, `kind is "Pod"`},
+		{"the beta version", strings.Replace(reviewOf("ns1", "n3o"), "admission.k8s.io/v1", "admission.k8s.io/v1beta1", 1), "v1beta1"},
+		{"no request", `{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1"}`, "no request"},
+		{"10 MiB", strings.Repeat(" ", 10<<20), "8 MiB"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := run(t, tt.stdin, []string{"mutate", "--mappings", file})
+			a := answer(t, got.stdout)
+			if a.Allowed || a.Result.Code != 400 || !strings.Contains(a.Result.Message, tt.want) {
+				t.Errorf("answer %s", got.stdout)
+			}
+			if got.code != 1 || strings.Count(got.stderr, "\n") != 1 || !strings.HasPrefix(got.stderr, "inlay-webhook: ") || !strings.Contains(got.stderr, tt.want) {
+				t.Errorf("exit code %d, stderr %q", got.code, got.stderr)
+			}
+		})
+	}
+}
+
+func TestAMappingThatLeadsNowhereIsAWarning(t *testing.T) {
+	file := write(t, "mappings.yaml", strings.Replace(samples, "mode: region", "mode: afoo", 1))
+	got := run(t, reviewOf("ns1", "n3o"), []string{"mutate", "--mappings", file})
+	if a := answer(t, got.stdout); got.code != 0 || a.Allowed || !strings.Contains(a.Result.Message, "afoo") {
+		t.Errorf("%+v", got)
+	}
+	if !strings.HasPrefix(got.stderr, "inlay-webhook: warning: ") || strings.Count(got.stderr, "\n") != 1 || !strings.Contains(got.stderr, "afoo") {
+		t.Errorf("stderr %q", got.stderr)
+	}
+}
+
+func TestAMistakeInTheCallIsOneLineThatNamesIt(t *testing.T) {
+	file := write(t, "mappings.yaml", samples)
+	service := write(t, "service.yaml", "kind: Service\napiVersion: v1\nmetadata: {name: web}\n")
+	broken := write(t, "broken.yaml", "kind: [Pod\n")
+	noPod := write(t, "text.yaml", "- a\n- b\n")
+	for _, tt := range []struct {
+		args string
+		code int
+		want string
+	}{
+		{"", 2, "serve, mutate or explain"},
+		{"start", 2, `"start"`},
+		{"mutate", 2, "--mappings names no file"},
+		{"mutate --mappings /nonexistent.yaml", 1, "/nonexistent.yaml"},
+		{"mutate --mappings " + service, 1, "Service"},
+		{"mutate --http=:1", 2, "--http"},
+		{"explain --mappings " + file, 2, "which file has the pod"},
+		{"explain --mappings " + file + " /nonexistent.yaml", 1, "/nonexistent.yaml"},
+		{"explain --mappings " + file + " " + service, 1, "there is no pod"},
+		{"explain --mappings " + file + " " + broken, 1, "broken.yaml: document 1"},
+		{"explain --mappings " + file + " " + noPod, 1, "no Kubernetes object"},
+		{"serve --tls-cert a", 2, "--tls-cert and --tls-key"},
+		{"serve --drain -1s", 2, "--drain"},
+		{"serve --listen=", 2, "--listen is empty"},
+		{"serve --log-level loud", 2, "--log-level"},
+		{"serve --kubeconfig /nonexistent", 1, "/nonexistent"},
+		{"serve", 1, "--kubeconfig"},
+		{"serve now", 2, `"now"`},
+	} {
+		t.Run(tt.args, func(t *testing.T) {
+			got := run(t, "", strings.Fields(tt.args))
+			first, _, _ := strings.Cut(got.stderr, "\n")
+			if got.code != tt.code || !strings.HasPrefix(first, "inlay-webhook: ") || !strings.Contains(first, tt.want) {
+				t.Errorf("exit code %d, stderr %q; want %d and %q", got.code, got.stderr, tt.code, tt.want)
+			}
+		})
+	}
+}
+
+func TestHelpTeaches(t *testing.T) {
+	for _, tt := range []struct {
+		args string
+		want []string
+	}{
+		{"--help", []string{"serve", "mutate", "explain", "inlay-webhook explain --mappings"}},
+		{"serve --help", []string{"--listen", ":9443", "[$INLAY_NAMESPACE, $POD_NAMESPACE]", "--drain", "--http", ":9772", "--log-level", "/pods/check"}},
+		{"mutate --help", []string{"--mappings", "--namespace-default", "--check", "< review.json"}},
+		{"explain --help", []string{"-n, --namespace", "kubectl", "CronJob"}},
+		{"--version", []string{"inlay-webhook"}},
+	} {
+		got := run(t, "", strings.Fields(tt.args))
+		for _, want := range tt.want {
+			if got.code != 0 || got.stderr != "" || !strings.Contains(got.stdout, want) {
+				t.Errorf("%s: no %q in %+v", tt.args, want, got)
+			}
+		}
+	}
+}

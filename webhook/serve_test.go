@@ -1,0 +1,332 @@
+package main
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/inlay-project/inlay/webhook/api/follow/followtest"
+	v2 "github.com/inlay-project/inlay/webhook/api/v2"
+)
+
+// limit is for what has no promise of its own; it is long because machines that test are busy.
+const limit = 30 * time.Second
+
+// cluster is an API server that knows mappings and one Lease.
+type cluster struct {
+	*followtest.Server
+	kubeconfig string
+
+	mu      sync.Mutex
+	lease   map[string]any
+	version int
+}
+
+func startCluster(t *testing.T) *cluster {
+	t.Helper()
+	c := &cluster{Server: followtest.Start(t, followtest.Options{})}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.URL.Path, "/leases") {
+			c.serveLease(w, r)
+		} else {
+			c.ServeHTTP(w, r)
+		}
+	}))
+	t.Cleanup(s.Close)
+	t.Cleanup(s.CloseClientConnections)
+	c.kubeconfig = write(t, "kubeconfig", `
+apiVersion: v1
+kind: Config
+clusters: [{name: c, cluster: {server: `+s.URL+`}}]
+contexts: [{name: c, context: {cluster: c, user: u}}]
+users: [{name: u, user: {}}]
+current-context: c
+`)
+	return c
+}
+
+// serveLease is one object with optimistic concurrency.
+func (c *cluster) serveLease(w http.ResponseWriter, r *http.Request) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w.Header().Set("Content-Type", "application/json")
+	if r.Method == http.MethodGet {
+		if c.lease == nil {
+			w.WriteHeader(http.StatusNotFound)
+			fmt.Fprint(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404}`)
+			return
+		}
+		_ = json.NewEncoder(w).Encode(c.lease)
+		return
+	}
+	var o map[string]any
+	if err := json.NewDecoder(r.Body).Decode(&o); err != nil {
+		w.WriteHeader(http.StatusUnsupportedMediaType)
+		return
+	}
+	metadata := o["metadata"].(map[string]any)
+	if got := metadata["resourceVersion"]; r.Method == http.MethodPut && got != nil && got != strconv.Itoa(c.version) {
+		w.WriteHeader(http.StatusConflict)
+		fmt.Fprint(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Conflict","code":409}`)
+		return
+	}
+	c.version++
+	metadata["resourceVersion"] = strconv.Itoa(c.version)
+	o["kind"], o["apiVersion"] = "Lease", "coordination.k8s.io/v1"
+	c.lease = o
+	_ = json.NewEncoder(w).Encode(o)
+}
+
+func (c *cluster) holder() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	spec, _ := c.lease["spec"].(map[string]any)
+	holder, _ := spec["holderIdentity"].(string)
+	return holder
+}
+
+// daemon is a program that runs.
+type daemon struct {
+	t           *testing.T
+	cmd         *exec.Cmd
+	https, http string
+	client      *http.Client
+	done        chan error
+
+	mu  sync.Mutex
+	out bytes.Buffer
+}
+
+func (d *daemon) Write(p []byte) (int, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.out.Write(p)
+}
+
+func (d *daemon) output() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.out.String()
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// serve runs the program until the test ends. The certificate is httptest's.
+func serve(t *testing.T, c *cluster, args ...string) *daemon {
+	t.Helper()
+	s := httptest.NewUnstartedServer(nil)
+	s.StartTLS()
+	defer s.Close()
+	key, err := x509.MarshalPKCS8PrivateKey(s.TLS.Certificates[0].PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert := write(t, "tls.crt", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})))
+	keyFile := write(t, "tls.key", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})))
+	roots := x509.NewCertPool()
+	roots.AddCert(s.Certificate())
+	d := &daemon{t: t, https: freeAddress(t), http: freeAddress(t), done: make(chan error, 1)}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "example.com"}}
+	d.client = &http.Client{Timeout: limit, Transport: transport}
+	t.Cleanup(d.client.CloseIdleConnections)
+	d.cmd = command(append([]string{
+		"serve", "--kubeconfig", c.kubeconfig, "--listen", d.https, "--http", d.http, "--tls-cert", cert, "--tls-key", keyFile, "--log-level", "debug",
+	}, args...))
+	d.cmd.Stdout, d.cmd.Stderr = d, d
+	if err := d.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { d.done <- d.cmd.Wait() }()
+	t.Cleanup(func() {
+		_ = d.cmd.Process.Kill() // it has ended, unless the test failed
+		<-d.done
+		if t.Failed() {
+			t.Logf("output of the program:\n%s", d.output())
+		}
+	})
+	return d
+}
+
+// get asks the program's HTTP server.
+func (d *daemon) get(path string) (status int, body string) {
+	resp, err := http.Get("http://" + d.http + path)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, err.Error()
+	}
+	return resp.StatusCode, string(b)
+}
+
+// asks sends a review and tells whether it was allowed.
+func (d *daemon) asks(body string) (allowed bool, message string, err error) {
+	resp, err := d.client.Post("https://"+d.https+"/pods", "application/json", strings.NewReader(body))
+	if err != nil {
+		return false, "", err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		return false, "", fmt.Errorf("%d %s, %w", resp.StatusCode, b, err)
+	}
+	a := answer(d.t, string(b))
+	if a.Result != nil {
+		message = a.Result.Message
+	}
+	return a.Allowed, message, nil
+}
+
+// eventually waits until ok; it fails the test with what ok says after the limit.
+func eventually(t *testing.T, ok func() error) {
+	t.Helper()
+	for began := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+		err := ok()
+		if err == nil {
+			return
+		}
+		if time.Since(began) > limit {
+			t.Fatalf("in vain: %v", err)
+		}
+	}
+}
+
+func (d *daemon) answers(path string, status int, parts ...string) {
+	d.t.Helper()
+	eventually(d.t, func() error {
+		code, body := d.get(path)
+		for _, p := range parts {
+			if code != status || !strings.Contains(body, p) {
+				return fmt.Errorf("%s: %d without %q:\n%s", path, code, p, body)
+			}
+		}
+		return nil
+	})
+}
+
+func spec(mode string) map[string]any {
+	return map[string]any{"afuId": nlb3, "interfaceId": iface, "mode": mode}
+}
+
+func TestServeFollowsTheMappingsWritesTheirStatusAndDrains(t *testing.T) {
+	c := startCluster(t)
+	c.Put(v2.KindAcceleratorFunction, "ns1", "n3o", spec("region"))
+	c.Put(v2.KindAcceleratorFunction, "ns1", "bad", spec("afoo"))
+	d := serve(t, c, "--drain", "700ms", "--mode-affinity")
+	d.answers("/readyz", 200, "ready")
+	if allowed, message, err := d.asks(reviewOf("ns1", "n3o")); err != nil || !allowed {
+		t.Errorf("denied: %s, %v", message, err)
+	}
+	if allowed, message, err := d.asks(reviewOf("ns1", "bad")); err != nil || allowed || !strings.Contains(message, "afoo") {
+		t.Errorf("allowed %v: %s, %v", allowed, message, err)
+	}
+	c.Put(v2.KindFpgaRegion, "ns2", "a10", map[string]any{"interfaceId": iface})
+	c.Delete(v2.KindAcceleratorFunction, "ns1", "n3o")
+	eventually(t, func() error {
+		is, _, err := d.asks(reviewOf("ns2", "a10"))
+		was, _, err2 := d.asks(reviewOf("ns1", "n3o"))
+		if !is || was || err != nil || err2 != nil {
+			return fmt.Errorf("a10 allowed: %v, n3o allowed: %v (%w)", is, was, errors.Join(err, err2))
+		}
+		return nil
+	})
+	eventually(t, func() error {
+		if s := c.Status(v2.KindFpgaRegion, "ns2", "a10"); s == nil || s.Resource != region {
+			return fmt.Errorf("status of a10: %+v", s)
+		}
+		return nil
+	})
+	d.answers("/metrics", 200,
+		`inlay_webhook_requests_total{decision="translated",webhook="mutate"}`,
+		`inlay_webhook_mappings{kind="AcceleratorFunction",ready="false"} 1`,
+		`inlay_webhook_mappings{kind="FpgaRegion",ready="true"} 1`,
+		`inlay_webhook_synced 1`, `inlay_webhook_certificate_expiry_timestamp_seconds`, `component="webhook"`)
+
+	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	d.answers("/readyz", 503, "inlay-webhook is ending")
+	if allowed, _, err := d.asks(reviewOf("ns2", "a10")); err != nil || !allowed {
+		t.Errorf("while it drains: %v, %v", allowed, err)
+	}
+	select {
+	case err := <-d.done:
+		d.done <- err
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(limit):
+		t.Fatal("it does not end")
+	}
+	if holder := c.holder(); holder != "" {
+		t.Errorf("the Lease is still held by %s", holder)
+	}
+	if !strings.Contains(d.output(), "inlay-webhook ends") || strings.Contains(d.output(), "level=error") {
+		t.Error("its last words, or an error")
+	}
+}
+
+func TestReplicasServeWithoutTheLease(t *testing.T) {
+	c := startCluster(t)
+	c.Put(v2.KindAcceleratorFunction, "ns1", "n3o", spec("region"))
+	for range 2 {
+		d := serve(t, c)
+		d.answers("/readyz", 200, "ready")
+		eventually(t, func() error {
+			if c.holder() == "" {
+				return errors.New("nobody leads")
+			}
+			return nil
+		})
+		if allowed, message, err := d.asks(reviewOf("ns1", "n3o")); err != nil || !allowed {
+			t.Errorf("denied: %s, %v", message, err)
+		}
+	}
+}
+
+func TestServeIsNotReadyBeforeItKnowsTheMappingsAndHasACertificate(t *testing.T) {
+	silent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}))
+	defer silent.Close()
+	text, err := os.ReadFile(startCluster(t).kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, _ := strings.Cut(string(text), "server: ")
+	_, after, _ := strings.Cut(rest, "}")
+	d := serve(t, &cluster{kubeconfig: write(t, "kubeconfig", before+"server: "+silent.URL+"}"+after)},
+		"--tls-cert", filepath.Join(t.TempDir(), "tls.crt"))
+	d.answers("/readyz", 503, "AcceleratorFunctions are not synchronised yet", "FpgaRegions are not synchronised yet", "tls.crt")
+	d.answers("/healthz", 200, "ok")
+	if _, _, err := d.asks(reviewOf("ns1", "n3o")); err == nil {
+		t.Error("it answers")
+	}
+}

@@ -1,0 +1,152 @@
+package server
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"strconv"
+	"strings"
+	"unsafe"
+
+	"github.com/inlay-project/inlay/webhook/fpga"
+)
+
+// Codes of an answer's status.
+const (
+	codeMalformed = 400
+	codeForbidden = 403
+	codeMistake   = 500
+	codeNotReady  = 503
+)
+
+// maxMessage bounds a denial's message, in bytes: people read it in one piece.
+const maxMessage = 4 << 10
+
+// The audit annotation that names the mappings used. The API server puts the webhook's name before the key.
+const (
+	auditKey = "mappings"
+	maxAudit = 4 << 10 // bytes
+)
+
+// reasonOf is what Kubernetes calls a code.
+func reasonOf(code int) string {
+	switch code {
+	case codeMalformed:
+		return "BadRequest"
+	case codeForbidden:
+		return "Forbidden"
+	case codeNotReady:
+		return "ServiceUnavailable"
+	default:
+		return "InternalError"
+	}
+}
+
+// Refusal is the AdmissionReview that denies what could not be read.
+func Refusal(message string) []byte {
+	dst, _ := refuse(nil, Malformed, codeMalformed, &question{}, message)
+	return dst
+}
+
+// allow appends an answer that allows. These answers are written by hand: reflection would cost more than all that the
+// translation does.
+func allow(dst []byte, q *question, patch []byte, warnings []string, uses []fpga.Use) []byte {
+	dst = appendHead(dst, q.uid)
+	dst = append(dst, `,"allowed":true`...)
+	if len(patch) > 0 {
+		dst = append(dst, `,"patchType":"JSONPatch","patch":"`...)
+		dst = base64.StdEncoding.AppendEncode(dst, patch)
+		dst = append(dst, '"')
+	}
+	dst = appendWarnings(dst, warnings)
+	if len(uses) > 0 {
+		dst = append(dst, `,"auditAnnotations":{"`+auditKey+`":`...)
+		dst = appendText(dst, audit(uses))
+		dst = append(dst, '}')
+	}
+	return append(dst, "}}\n"...)
+}
+
+// refuse appends an answer that denies, and says what was answered. The outcome's strings are copies.
+func refuse(dst []byte, d Decision, code int, q *question, message string) ([]byte, Outcome) {
+	if len(message) > maxMessage {
+		message = strings.ToValidUTF8(message[:maxMessage], "") + "…"
+	}
+	outcome := Outcome{
+		Decision: d, Code: code, UID: strings.Clone(q.uid), Namespace: strings.Clone(q.namespace),
+		Pod: strings.Clone(q.pod), Message: strings.Clone(message),
+	}
+	dst = appendHead(dst, q.uid)
+	dst = append(dst, `,"allowed":false,"status":{"metadata":{},"status":"Failure","message":`...)
+	dst = appendText(dst, message)
+	dst = append(dst, `,"reason":"`...)
+	dst = append(dst, reasonOf(code)...)
+	dst = append(dst, `","code":`...)
+	dst = strconv.AppendInt(dst, int64(code), 10)
+	dst = append(dst, '}')
+	dst = appendWarnings(dst, q.warnings)
+	return append(dst, "}}\n"...), outcome
+}
+
+func appendHead(dst []byte, uid string) []byte {
+	dst = append(dst, `{"kind":"`+reviewKind+`","apiVersion":"`+reviewVersion+`","response":{"uid":`...)
+	return appendText(dst, uid)
+}
+
+func appendWarnings(dst []byte, warnings []string) []byte {
+	for i, w := range warnings {
+		if i == 0 {
+			dst = append(dst, `,"warnings":[`...)
+		} else {
+			dst = append(dst, ',')
+		}
+		dst = appendText(dst, w)
+	}
+	if len(warnings) > 0 {
+		dst = append(dst, ']')
+	}
+	return dst
+}
+
+// audit names the mappings used, at most maxAudit bytes of them.
+func audit(uses []fpga.Use) string {
+	if len(uses) == 1 {
+		return uses[0].String() // container and mapping have names of at most 63 bytes
+	}
+	const more = "; …"
+	var b strings.Builder
+	for i, use := range uses {
+		line := use.String()
+		if b.Len()+len("; ")+len(line)+len(more) > maxAudit {
+			b.WriteString(more)
+			break
+		}
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		b.WriteString(line)
+	}
+	return b.String()
+}
+
+// appendText appends a JSON string. Nearly all that is said needs no escapes.
+func appendText(dst []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return appendEscaped(dst, s)
+		}
+	}
+	dst = append(dst, '"')
+	dst = append(dst, s...)
+	return append(dst, '"')
+}
+
+func appendEscaped(dst []byte, s string) []byte {
+	b, err := json.Marshal(s)
+	if err != nil { // a string never fails
+		return append(dst, `""`...)
+	}
+	return append(dst, b...)
+}
+
+// asString is the text of bytes that nobody changes while the string lives.
+func asString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

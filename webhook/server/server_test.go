@@ -1,0 +1,221 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	logrustest "github.com/sirupsen/logrus/hooks/test"
+)
+
+// testCertificates are those of httptest.
+type testCertificates struct {
+	cert    *tls.Certificate
+	missing []string
+}
+
+func (c testCertificates) Missing() []string { return c.missing }
+
+func (c testCertificates) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if len(c.missing) > 0 {
+		return nil, errors.New(c.missing[0])
+	}
+	return c.cert, nil
+}
+
+// running is a server of its own.
+type running struct {
+	*Server
+	client *http.Client
+	stop   context.CancelFunc
+	done   chan error
+}
+
+func run(t *testing.T, drain time.Duration, change func(*Config), prepare ...func(*http.Server)) *running {
+	t.Helper()
+	s := httptest.NewUnstartedServer(nil)
+	s.StartTLS() // for its certificate and a client that trusts it
+	t.Cleanup(s.Close)
+	log, _ := logrustest.NewNullLogger()
+	c := Config{
+		Listen: "127.0.0.1:0", Certificates: testCertificates{cert: &s.TLS.Certificates[0]}, Tables: ns1(), Drain: drain, Log: log,
+	}
+	if change != nil {
+		change(&c)
+	}
+	server, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range prepare {
+		p(server.http)
+	}
+	r := &running{Server: server, client: s.Client(), done: make(chan error, 1)}
+	t.Cleanup(r.client.CloseIdleConnections)
+	var ctx context.Context
+	ctx, r.stop = context.WithCancel(context.Background())
+	go func() { r.done <- server.Run(ctx) }()
+	t.Cleanup(func() {
+		r.stop()
+		if err := <-r.done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	return r
+}
+
+func (r *running) post(body string) (*http.Response, error) {
+	response, err := r.client.Post("https://"+r.Addr()+MutatePath, "application/json", strings.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	_, err = io.Copy(io.Discard, response.Body)
+	return response, err
+}
+
+func TestItServesTLS12AndAboveAndBothHTTPs(t *testing.T) {
+	r := run(t, 0, nil)
+	for _, tt := range []struct {
+		name      string
+		max       uint16
+		protocols []string
+		version   uint16
+		protocol  string
+	}{
+		{"what both prefer", 0, []string{"h2", "http/1.1"}, tls.VersionTLS13, "h2"},
+		{"as the API server does", 0, []string{"http/1.1"}, tls.VersionTLS13, "http/1.1"},
+		{"1.2", tls.VersionTLS12, nil, tls.VersionTLS12, ""},
+		{"1.1", tls.VersionTLS11, nil, 0, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			conn, err := tls.Dial("tcp", r.Addr(), &tls.Config{
+				InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: tt.max, NextProtos: tt.protocols,
+			})
+			if err != nil {
+				if tt.version != 0 {
+					t.Error(err)
+				}
+				return
+			}
+			defer conn.Close()
+			if s := conn.ConnectionState(); s.Version != tt.version || s.NegotiatedProtocol != tt.protocol {
+				t.Errorf("%s, %q", tls.VersionName(s.Version), s.NegotiatedProtocol)
+			}
+		})
+	}
+}
+
+func TestItIsNotReadyWithoutMappingsOrCertificate(t *testing.T) {
+	r := run(t, 0, func(c *Config) {
+		c.Certificates = testCertificates{missing: []string{"no certificate yet"}}
+		late := ns1()
+		late.missing = []string{"FpgaRegions are not synchronised yet"}
+		c.Tables = late
+	})
+	if got := fmt.Sprint(r.Missing()); got != "[no certificate yet FpgaRegions are not synchronised yet]" {
+		t.Error(got)
+	}
+	if _, err := r.post(usual()); err == nil {
+		t.Error("it answers without a certificate")
+	}
+}
+
+func TestWhileItDrainsItIsNotReadyAndStillServes(t *testing.T) {
+	r := run(t, 300*time.Millisecond, nil)
+	response, err := r.post(usual())
+	if err != nil || response.Close || len(r.Missing()) != 0 {
+		t.Fatalf("%v, %v, missing %v", response, err, r.Missing())
+	}
+	r.stop()
+	for end := time.Now().Add(5 * time.Second); len(r.Missing()) == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it stays ready")
+		}
+	}
+	if response, err = r.post(usual()); err != nil || response.StatusCode != 200 || !response.Close {
+		t.Errorf("while it drains: %+v, %v", response, err)
+	}
+	err = <-r.done
+	r.done <- err
+	if err != nil {
+		t.Error(err)
+	}
+	if _, err := r.post(usual()); err == nil {
+		t.Error("it serves after its end")
+	}
+}
+
+func TestARequestUnderWayIsFinishedWhenItEnds(t *testing.T) {
+	r := run(t, 0, nil)
+	body := usual()
+	conn, err := tls.Dial("tcp", r.Addr(), &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+		MutatePath, len(body), body[:100])
+	time.Sleep(50 * time.Millisecond) // the handler reads the body by now
+	r.stop()
+	time.Sleep(50 * time.Millisecond)
+	if _, err := io.WriteString(conn, body[100:]); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := io.ReadAll(conn)
+	if err != nil || !bytes.Contains(answer, []byte(`"allowed":true`)) {
+		t.Errorf("%s, %v", answer, err)
+	}
+}
+
+func TestSlowClientsAreCutOffAndHinderNobody(t *testing.T) {
+	r := run(t, 0, nil, func(s *http.Server) {
+		s.ReadHeaderTimeout, s.ReadTimeout = 150*time.Millisecond, 300*time.Millisecond
+	})
+	var slow []net.Conn
+	for i := range 40 {
+		conn, err := tls.Dial("tcp", r.Addr(), &tls.Config{InsecureSkipVerify: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		length := []int{1000, MaxBody}[i%2]
+		text := "POST " + MutatePath + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: " + strconv.Itoa(length) + "\r\n"
+		if i%4 < 2 {
+			text += "\r\n{"
+		}
+		if _, err := io.WriteString(conn, text); err != nil {
+			t.Fatal(err)
+		}
+		slow = append(slow, conn)
+	}
+	if response, err := r.post(usual()); err != nil || response.StatusCode != 200 {
+		t.Errorf("meanwhile: %v, %v", response, err)
+	}
+	for i, conn := range slow {
+		if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, conn); err != nil && errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("connection %d is still open", i)
+		}
+	}
+}
+
+func TestATakenPortIsAnErrorThatNamesTheFlag(t *testing.T) {
+	r := run(t, 0, nil)
+	_, err := New(Config{Listen: r.Addr(), Certificates: testCertificates{}, Tables: ns1()})
+	if err == nil || !strings.HasPrefix(err.Error(), "--listen "+r.Addr()+": ") {
+		t.Error(err)
+	}
+}
