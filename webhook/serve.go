@@ -127,6 +127,8 @@ func (s *serving) certificates(c *rest.Config) (certs.Source, error) {
 func (s *serving) writer(config *rest.Config, client rest.Interface, index *mappings.Index) (*status.Writer, error) {
 	c := status.Config{Client: client, Log: s.Log}
 	if s.events {
+		config := rest.CopyConfig(config)
+		config.QPS, config.Burst = 50, 100 // a namespace full of conflicts must not hold up the status
 		events, err := eventsv1.NewForConfig(config)
 		if err != nil {
 			return nil, fmt.Errorf("client for Events: %w", err)

@@ -50,13 +50,13 @@ func newBench(ctx context.Context, o options, progress io.Writer) (*bench, error
 		return nil, err
 	}
 	b := &bench{options: o, dir: dir, progress: progress, began: time.Now()}
-	for _, name := range []string{"inlay-deviceplugin", "inlay-nri", "inlay-hook", "fpga-emulator"} {
+	for _, name := range []string{"inlay-deviceplugin", "inlay-nri", "inlay-hook", "inlay-webhook", "fpga-emulator"} {
 		if _, err := os.Stat(b.ours(name)); err != nil {
 			b.close()
 			return nil, fmt.Errorf("%w; run make build before", err)
 		}
 	}
-	for _, name := range []string{"emptyprogram", "emptyplugin", "bareplugin", "probe"} {
+	for _, name := range []string{"emptyprogram", "emptyplugin", "bareplugin", "plainhttps", "probe"} {
 		b.say("building %s", name)
 		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", b.helper(name),
 			"github.com/inlay-project/inlay/integration/bench/"+name)

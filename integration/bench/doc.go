@@ -2,7 +2,7 @@
 // was promised and whether the promise is kept. Absolute times of a shared machine say little; what stands beside them
 // says the rest.
 //
-//	go run ./integration/bench                         all, at most 25 min
+//	go run ./integration/bench                         all, at most 30 min
 //	go run ./integration/bench -short                  few samples, to see that it works
 //	go run ./integration/bench -only hook,ensure       some stages
 //	go run ./integration/bench -o docs/results/bench.md
@@ -12,5 +12,5 @@
 // As root it runs with a /tmp of its own in memory, so that the figures are not those of the disk, and leaves nothing.
 //
 // The baselines are programs of this folder: emptyprogram (a process that does nothing), bareplugin (a device plugin
-// that does nothing) and emptyplugin (an NRI plugin that does nothing). probe runs under the emulator and measures there.
+// that does nothing), emptyplugin (an NRI plugin that does nothing) and plainhttps (an HTTPS server that does nothing). probe runs under the emulator and measures there.
 package main

@@ -100,6 +100,9 @@ func stages() []stage {
 		{"register", "The kubelet comes back", time.Minute, "", kubeletReturns},
 		{"change", "Something changed", 3 * time.Minute, "", changes},
 		{"allocate", "Allocate", time.Minute, "", allocate},
+		{"translate", "A pod's translation", time.Minute, "", translate},
+		{"webhook", "inlay-webhook", 6 * time.Minute, "etcd and kube-apiserver", webhook},
+		{"mirror", "inlay-deviceplugin's mirror of the mappings", 4 * time.Minute, "etcd and kube-apiserver", mirrorMemory},
 		{"memory", "Memory after 1,000 containers", 2 * time.Minute, "", memory},
 		{"idle", "Nothing happens", 7 * time.Minute, "", idle},
 	}
@@ -114,7 +117,7 @@ func stageNames() []string {
 }
 
 // wholeLimit bounds the run, whatever the stages would like.
-const wholeLimit = 25 * time.Minute
+const wholeLimit = 30 * time.Minute
 
 func run(ctx context.Context, o options, stdout, stderr io.Writer) error {
 	for _, name := range o.only {

@@ -118,11 +118,14 @@ func (w *fakeWorld) data() map[string][]byte {
 	return w.secret.Data
 }
 
-func (w *fakeWorld) bundle(i int) string {
+// config is one configuration as it is now.
+func (w *fakeWorld) config(i int) *Configuration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return string(w.configs[i].Entries[0].CABundle)
+	return w.configs[i]
 }
+
+func (w *fakeWorld) bundle(i int) string { return string(w.config(i).Entries[0].CABundle) }
 
 // client is the world as one replica sees it.
 type client struct {

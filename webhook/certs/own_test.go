@@ -297,7 +297,7 @@ func randomRun(t *testing.T, seed uint64) {
 		case 3: // a configuration goes
 			w.change(func() { w.configs[i%2] = nil })
 		case 4:
-			if w.configs[i%2] == nil {
+			if w.config(i%2) == nil {
 				w.create(i % 2)
 			}
 		case 5: // the Secret goes while somebody serves; without anybody there is nothing to keep

@@ -56,7 +56,7 @@ func TestForeignChangesOfAConfigurationLastLessThanASecond(t *testing.T) {
 				change(w)
 				time.Sleep(time.Second)
 				for i := range 2 {
-					for _, e := range w.configs[i].Entries {
+					for _, e := range w.config(i).Entries {
 						if string(e.CABundle) != string(w.data()[keyBundle]) {
 							t.Errorf("entry %s of configuration %d has another bundle", e.Name, i)
 						}

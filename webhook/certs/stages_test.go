@@ -84,10 +84,10 @@ func TestALateWriteDoesNotBringAnOldBundleBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, all := running(t)
 		p := shortPolicy()
-		old := w.configs[0]
+		old := w.config(0)
 		bundle := []byte(w.bundle(0))
 		w.setBundle(0, nil) // what the late write was to mend
-		stale := w.configs[0]
+		stale := w.config(0)
 		untilStage(t, w, all, p, "issued")
 		for _, c := range []*Configuration{old, stale} {
 			if err := (registration{client{w, "late"}, 0}).SetBundle(t.Context(), c, bundle); err == nil {
