@@ -63,12 +63,11 @@ func (c *cluster) function(namespace, name, mode, afu string) {
 }
 
 // holdsPolicy waits until the file allows namespace "ns" the function of mode region, or not.
-func holdsPolicy(t testing.TB, file, function string, want bool) *policy.Policy {
+func holdsPolicy(t testing.TB, file, function string, want bool) {
 	t.Helper()
-	var p *policy.Policy
 	eventually(t, limit, func() error {
-		var err error
-		if p, err = policy.Read(file, 0, time.Now()); err != nil {
+		p, err := policy.Read(file, 0, time.Now())
+		if err != nil {
 			return err
 		}
 		if p.AllowsFunction("ns", policy.ModeRegion, iface, function) != want {
@@ -76,7 +75,6 @@ func holdsPolicy(t testing.TB, file, function string, want bool) *policy.Policy 
 		}
 		return nil
 	})
-	return p
 }
 
 func TestThePolicyFileFollowsTheMappingsOfTheNodesCards(t *testing.T) {

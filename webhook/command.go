@@ -67,11 +67,23 @@ func (f *files) read(stderr io.Writer) (*known, error) {
 	for _, problem := range problems {
 		fmt.Fprintf(stderr, "inlay-webhook: warning: %s\n", cli.OneLine(problem))
 	}
-	return &known{index}, nil
+	return &known{index, f.defaultNamespace}, nil
 }
 
 // known are mappings that are all there.
-type known struct{ *mappings.Index }
+type known struct {
+	*mappings.Index
+	defaultNamespace string
+}
+
+// Table implements server.Tables. A pod and a request that name no namespace are where such mappings are: an API server
+// would have filled in one for all of them.
+func (k *known) Table(namespace string) *fpga.Table {
+	if namespace == "" {
+		namespace = k.defaultNamespace
+	}
+	return k.Index.Table(namespace)
+}
 
 // Missing implements server.Tables.
 func (*known) Missing() []string { return nil }

@@ -66,8 +66,9 @@ func newLeader(c *rest.Config, namespace, name string, log *logrus.Logger) (*lea
 	}}}, nil
 }
 
-// run calls work whenever this replica leads, with a context that ends when it no longer does, until ctx ends. It gives
-// the Lease back and returns when work has.
+// run calls work whenever this replica leads, with a context that ends when it no longer does, until ctx ends; it returns
+// when work has. The Lease is given back as soon as ctx ends, not when work has ended: for a moment the next leader works
+// beside this one. Work must be such that this does no harm; an update of an object that the other has changed is refused.
 func (l *leader) run(ctx context.Context, work func(ctx context.Context)) error {
 	ctx = klog.NewContext(ctx, klog.New(&electorLog{log: l.log}))
 	log := l.log.WithField("identity", l.lock.Identity())

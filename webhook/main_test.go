@@ -180,8 +180,55 @@ func TestAMappingThatLeadsNowhereIsAWarning(t *testing.T) {
 	}
 }
 
+func TestWhereNothingNamesANamespaceAllAreInTheDefaultOne(t *testing.T) {
+	file := write(t, "mappings.yaml", samples)
+	request := strings.Replace(reviewOf("NONE", "a10"), `"namespace":"NONE",`, "", 1)
+	for _, args := range []string{
+		"mutate --mappings " + file, "mutate --namespace-default team --mappings " + file, "mutate --mode-affinity --mappings " + file,
+	} {
+		cmd, _ := newCommand()
+		var stdout, stderr bytes.Buffer
+		cmd.SetArgs(strings.Fields(args))
+		cmd.SetIn(strings.NewReader(request))
+		cmd.SetOut(&stdout)
+		cmd.SetErr(&stderr)
+		if err := cmd.Execute(); err != nil || stderr.Len() > 0 {
+			t.Fatalf("%s: %v, %s", args, err, &stderr)
+		}
+		if a := answer(t, stdout.String()); !a.Allowed || !strings.Contains(string(a.Patch), "region-"+iface) {
+			t.Errorf("%s: %s", args, &stdout)
+		}
+	}
+}
+
+// What other tools write with the mappings, and one mapping that an API server would refuse, must not stop the others.
+func TestAFileWithOtherObjectsAndABrokenMappingIsUsedWithWarnings(t *testing.T) {
+	file := write(t, "mappings.yaml", samples+`---
+apiVersion: v1
+kind: Namespace
+metadata: {name: ns1}
+---
+apiVersion: fpga.intel.com/v2
+kind: AcceleratorFunction
+metadata: {name: number, namespace: ns1}
+spec: {afuId: 12345678, interfaceId: `+iface+`, mode: region}
+`)
+	got := run(t, reviewOf("ns1", "n3o"), []string{"mutate", "--mappings", file})
+	if a := answer(t, got.stdout); got.code != 0 || !a.Allowed || !strings.Contains(string(a.Patch), "FPGA_REGION_1") {
+		t.Errorf("%+v", got)
+	}
+	if strings.Count(got.stderr, "inlay-webhook: warning: ") != 2 || !strings.Contains(got.stderr, "Namespace") || !strings.Contains(got.stderr, "spec.afuId") {
+		t.Errorf("stderr %q", got.stderr)
+	}
+	got = run(t, reviewOf("ns1", "number"), []string{"mutate", "--mappings", file})
+	if a := answer(t, got.stdout); got.code != 0 || a.Allowed || !strings.Contains(a.Result.Message, "spec.afuId") {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestAMistakeInTheCallIsOneLineThatNamesIt(t *testing.T) {
 	file := write(t, "mappings.yaml", samples)
+	foreign := write(t, "foreign.yaml", "kind: Service\napiVersion: fpga.intel.com/v2\nmetadata: {name: web}\n")
 	service := write(t, "service.yaml", "kind: Service\napiVersion: v1\nmetadata: {name: web}\n")
 	broken := write(t, "broken.yaml", "kind: [Pod\n")
 	noPod := write(t, "text.yaml", "- a\n- b\n")
@@ -194,7 +241,7 @@ func TestAMistakeInTheCallIsOneLineThatNamesIt(t *testing.T) {
 		{"start", 2, `"start"`},
 		{"mutate", 2, "--mappings names no file"},
 		{"mutate --mappings /nonexistent.yaml", 1, "/nonexistent.yaml"},
-		{"mutate --mappings " + service, 1, "Service"},
+		{"mutate --mappings " + foreign, 1, "Service"},
 		{"mutate --http=:1", 2, "--http"},
 		{"explain --mappings " + file, 2, "which file has the pod"},
 		{"explain --mappings " + file + " /nonexistent.yaml", 1, "/nonexistent.yaml"},

@@ -16,7 +16,8 @@ AdmissionReview on standard output, by the same code as serve. It needs no clust
   inlay-webhook mutate --mappings mappings.yaml < review.json
 
 An answer that denies is an answer: the exit code is 0. What is no AdmissionReview is denied too, and the exit code is
-then 1 with the reason on standard error. A mapping that leads nowhere is a warning there.`
+then 1 with the reason on standard error. A mapping that leads nowhere is a warning there, and so is an object among the
+mappings that is of another API group.`
 
 func mutateCommand() *cobra.Command {
 	f := &files{}
@@ -32,7 +33,7 @@ func mutateCommand() *cobra.Command {
 		},
 	}
 	f.flags(cmd.Flags())
-	cmd.Flags().StringVar(&f.defaultNamespace, "namespace-default", "default", "namespace of the mappings that name none")
+	cmd.Flags().StringVar(&f.defaultNamespace, "namespace-default", "default", "namespace of the mappings, and of the request, that name none")
 	cmd.Flags().BoolVar(&check, "check", false, "answer as the validating webhook: allow or deny, change nothing")
 	return cmd
 }

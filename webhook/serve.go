@@ -78,7 +78,7 @@ func serveCommand() (*cobra.Command, *cli.Service) {
 	f.DurationVar(&s.rotateBefore, "rotate-before", 0, "how long before its end a certificate is renewed; 0 = a third of its validity")
 	f.DurationVar(&s.caOverlap, "ca-overlap", certs.DefaultOverlap, "how long each stage of a change of the CA lasts")
 	f.DurationVar(&s.drain, "drain", 5*time.Second, "how long it still serves when it is told to end")
-	f.BoolVar(&s.events, "events", true, "write events on mappings that lead nowhere or conflict")
+	f.BoolVar(&s.events, "events", true, "write an event when a mapping loses its name to another")
 	return cmd, s.Service
 }
 
@@ -91,8 +91,11 @@ func (s *serving) check() error {
 		return cli.UsageError("--drain %s is negative", s.drain)
 	}
 	for _, f := range []struct{ name, value string }{
-		{"listen", s.listen}, {"namespace", s.namespace}, {"service", s.service},
-		{"secret", s.secret}, {"configuration", s.configuration},
+		{"listen", s.listen},
+		{"namespace", s.namespace},
+		{"service", s.service},
+		{"secret", s.secret},
+		{"configuration", s.configuration},
 	} {
 		if f.value == "" {
 			return cli.UsageError("--%s is empty", f.name)
@@ -194,8 +197,12 @@ func (s *serving) run(ctx context.Context) error {
 		return https.Run(ctx)
 	})
 	group.Go(func() error { return health.Serve(work) })
+	group.Go(func() error {
+		pace(work)
+		return nil
+	})
 	group.Go(func() error { return certificates.Run(work) })
-	for _, kind := range []v2.Kind{v2.KindAcceleratorFunction, v2.KindFpgaRegion} {
+	for _, kind := range v2.Kinds() {
 		group.Go(func() error {
 			// The tables first: the status says where they lead.
 			follow.Source{Client: client, Kind: kind, Log: s.Log}.Run(work, follow.Both(index.Handler(kind), writer.Handler(kind)))

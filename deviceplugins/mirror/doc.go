@@ -10,8 +10,11 @@
 // it stands still: its age is what inlay-nri's --policy-max-age measures.
 //
 // Interface ids once seen are followed for the life of the process: a card that is being reset is gone for a moment, and
-// its mappings must not go with it. A card that appears later adds to what is followed; until that is in step the file has
-// none of its mappings, and goes on with the others.
+// its mappings must not go with it. So are those that the file of an earlier process has mappings of: after a restart a
+// card may be late or sick, and the file that grants its functions is not replaced before they are in step too. An id whose
+// card was taken out is forgotten when a process starts and the file has no mapping of it any more; until then it costs two
+// watches. A card that appears later adds to what is followed; until that is in step the file has none of its mappings,
+// and goes on with the others.
 //
 // A node on which no card was ever seen asks the API server nothing. If there is no file at all, an empty one is
 // written, once: it grants as little as a missing one, and inlay-nri, which cannot tell a missing file from one that was

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/inlay-project/inlay/fpga"
 	"github.com/inlay-project/inlay/internal/atomicfile"
 	"github.com/inlay-project/inlay/internal/policy"
 	v2 "github.com/inlay-project/inlay/webhook/api/v2"
@@ -144,8 +146,8 @@ func (m *Mirror) writeEmpty() error {
 }
 
 // before looks at what an earlier process left, when the first card was seen: the age of its file is what counts until
-// there is a new one.
-func (m *Mirror) before() {
+// there is a new one. It gives the interface ids that the file has mappings of: those cards were seen by that process.
+func (m *Mirror) before() []fpga.InterfaceID {
 	p, err := policy.Read(m.c.File, 0, time.Now())
 	if err != nil {
 		if !errors.Is(err, policy.ErrMissing) {
@@ -154,11 +156,24 @@ func (m *Mirror) before() {
 		p = &policy.Policy{}
 	}
 	n := 0
+	ids := map[fpga.InterfaceID]bool{}
+	see := func(id string) {
+		n++
+		if known, err := fpga.ParseInterfaceID(id); err == nil && string(known) == id { // no mapping could lead to another
+			ids[known] = true
+		}
+	}
 	for _, ns := range p.Namespaces {
-		n += len(ns.Functions) + len(ns.Regions)
+		for _, f := range ns.Functions {
+			see(f.Interface)
+		}
+		for _, r := range ns.Regions {
+			see(r.Interface)
+		}
 	}
 	m.c.Observer.Holds(p.Synced, n)
 	sweep(m.c.File)
+	return slices.Sorted(maps.Keys(ids))
 }
 
 // sweep removes what processes left that were killed while they wrote.

@@ -76,6 +76,45 @@ func TestWhatAnEarlierProcessLeftCountsUntilItIsReplaced(t *testing.T) {
 	}
 }
 
+// After a restart one of two cards may be late, sick or in reset.
+func TestAFileOfBeforeIsNotReplacedWithoutTheCardsThatItSpeaksOf(t *testing.T) {
+	const before = `{"format":1,"synced":"1999-12-31T00:00:00Z","namespaces":{
+		"a":{"acceleratorFunctions":[{"name":"one","interfaceId":"` + iface + `","afuId":"` + nlb0 + `","mode":"region"}]},
+		"b":{"fpgaRegions":[{"name":"two","interfaceId":"` + other + `"},{"name":"odd","interfaceId":"FF"}]}}}`
+	for name, late := range map[string]bool{"which comes later": true, "which never comes": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, filepath.Join(t.TempDir(), "policy.json"))
+				if err := os.WriteFile(r.file, []byte(before), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				r.See(true, []fpga.InterfaceID{iface})
+				r.run()
+				r.functions(iface).all(function("a", "one", "region", iface, nlb0), function("a", "new", "region", iface, nlb3))
+				r.regions(iface).all()
+				soon()
+				r.want("a/one b/odd b/two")
+				if got := strings.Join(r.Missing(), "\n"); !strings.Contains(got, "FpgaRegions of interface "+other+" were never in step") {
+					t.Errorf("missing: %q", got)
+				}
+				if late {
+					r.See(true, []fpga.InterfaceID{iface, other})
+					soon()
+				}
+				r.functions(other).all()
+				r.regions(other).all(region("b", "two", other))
+				soon()
+				r.want("a/new a/one b/two")
+				for key, s := range r.sources {
+					if s.runs != 1 || strings.Contains(key, "FF") {
+						t.Errorf("%s was begun %d times", key, s.runs)
+					}
+				}
+			})
+		})
+	}
+}
+
 func TestWhatStandsInTheWayIsNamedAndNotRemoved(t *testing.T) {
 	for name, c := range map[string]struct {
 		prepare func(dir string) error

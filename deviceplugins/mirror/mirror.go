@@ -76,21 +76,27 @@ func (m *Mirror) See(cards bool, ids []fpga.InterfaceID) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	added := false
-	for _, id := range ids {
-		if slices.ContainsFunc(m.sources, func(s *source) bool { return s.iface == id }) {
-			continue
-		}
-		for _, kind := range []v2.Kind{v2.KindAcceleratorFunction, v2.KindFpgaRegion} {
-			m.sources = append(m.sources, &source{mirror: m, kind: kind, iface: id, mappings: map[name]lead{}})
-		}
-		added = true
-	}
+	added := m.add(ids)
 	none := !cards && len(m.sources) == 0
 	if added || none != m.cardless {
 		m.cardless = none
 		m.nudge()
 	}
+}
+
+// add makes sources of ids that have none yet, and tells whether there were such. Called with mu held.
+func (m *Mirror) add(ids []fpga.InterfaceID) bool {
+	added := false
+	for _, id := range ids {
+		if slices.ContainsFunc(m.sources, func(s *source) bool { return s.iface == id }) {
+			continue
+		}
+		for _, kind := range v2.Kinds() {
+			m.sources = append(m.sources, &source{mirror: m, kind: kind, iface: id, mappings: map[name]lead{}})
+		}
+		added = true
+	}
+	return added
 }
 
 // nudge makes Run look at what is to be done.
@@ -165,13 +171,17 @@ func (m *Mirror) Run(ctx context.Context) {
 // start begins to follow what is new.
 func (m *Mirror) start(ctx context.Context, group *sync.WaitGroup) {
 	m.mu.Lock()
-	begun := m.begun
-	fresh := m.sources[begun:]
+	first := m.begun == 0 && len(m.sources) > 0
+	m.mu.Unlock()
+	var known []fpga.InterfaceID
+	if first {
+		known = m.before()
+	}
+	m.mu.Lock()
+	m.add(known) // before any source runs, so that nothing is written without them
+	fresh := m.sources[m.begun:]
 	m.begun = len(m.sources)
 	m.mu.Unlock()
-	if begun == 0 && len(fresh) > 0 {
-		m.before()
-	}
 	for _, s := range fresh {
 		m.c.Log.WithFields(logrus.Fields{"kind": s.kind, "interface": s.iface}).Info("mappings are followed for the policy file")
 		group.Go(func() { m.c.Source(s.kind, s.iface).Run(ctx, s) })

@@ -22,13 +22,14 @@ import (
 	"k8s.io/client-go/metadata"
 
 	"github.com/inlay-project/inlay/internal/kube"
+	v2 "github.com/inlay-project/inlay/webhook/api/v2"
 )
 
 const (
 	// ModeAnnotation overrides the mode of one node.
 	ModeAnnotation = "fpga.intel.com/device-plugin-mode"
 	// ModeLabel tells the mode that is in force.
-	ModeLabel = "fpga.intel.com/mode"
+	ModeLabel = v2.ModeLabel
 )
 
 const (

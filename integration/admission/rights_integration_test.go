@@ -251,8 +251,8 @@ func testTooManyRights(t *testing.T, c *apiserver.Cluster) {
 	})
 }
 
-const errNotYet = notYet("not yet")
+const errNotYet = notYetError("not yet")
 
-type notYet string
+type notYetError string
 
-func (e notYet) Error() string { return string(e) }
+func (e notYetError) Error() string { return string(e) }

@@ -113,7 +113,7 @@ func (s *System) StartReplica(flags ...string) (*Replica, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.count++
-	host := s.Cluster.Address()
+	host := s.Address()
 	r := &Replica{Address: host + ":9443", HTTP: host + ":9772"}
 	name := fmt.Sprintf("%s-%d", Service, s.count)
 	args := append(slices.Clone(s.args), "--kubeconfig", s.kubeconfig, "--listen", r.Address, "--http", r.HTTP)
@@ -172,7 +172,7 @@ func (s *System) Stop(ctx context.Context, r *Replica) error {
 }
 
 // Kill ends a replica without a chance to say so. The Service learns of it by the next probe.
-func (s *System) Kill(ctx context.Context, r *Replica) error { return r.Process.Kill(ctx) }
+func (s *System) Kill(ctx context.Context, r *Replica) error { return r.Kill(ctx) }
 
 // Forbidden are the lines of all replicas' logs that tell of a right that deploy/ does not give and they wanted.
 func (s *System) Forbidden() []string {

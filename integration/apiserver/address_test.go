@@ -18,7 +18,7 @@ func TestClustersHaveAddressesOfTheirOwn(t *testing.T) {
 		if l.services.Contains(l.apiserver.Addr()) || l.services.Contains(l.next()) {
 			t.Errorf("the range of Services, %v, holds other addresses", l.services)
 		}
-		if l.next() == l.next() {
+		if one, other := l.next(), l.next(); one == other {
 			t.Error("an address was given twice")
 		}
 	}

@@ -12,5 +12,7 @@
 // As root it runs with a /tmp of its own in memory, so that the figures are not those of the disk, and leaves nothing.
 //
 // The baselines are programs of this folder: emptyprogram (a process that does nothing), bareplugin (a device plugin
-// that does nothing), emptyplugin (an NRI plugin that does nothing) and plainhttps (an HTTPS server that does nothing). probe runs under the emulator and measures there.
+// that does nothing), emptyplugin (an NRI plugin that does nothing) and plainhttps (an HTTPS server that reads and
+// answers the same to everybody). probe runs under the emulator and measures there. For inlay-webhook and the mirror of
+// inlay-deviceplugin there are etcd and kube-apiserver with 10,000 mappings.
 package main

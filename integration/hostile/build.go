@@ -136,9 +136,9 @@ func many(n int, value string) part {
 	}
 }
 
-// pairData is the two variables of a function of interface A as data of a ConfigMap.
-func pairData(n int, afu string) map[string]string {
-	return map[string]string{numbered("FPGA_REGION_", n): ifaceA, numbered("FPGA_AFU_", n): afu}
+// prizeData is the two variables of the prize on interface A as data of a ConfigMap.
+func prizeData(n int) map[string]string {
+	return map[string]string{numbered("FPGA_REGION_", n): ifaceA, numbered("FPGA_AFU_", n): prize}
 }
 
 // pairENV is the two variables of a function as ENV of an image.

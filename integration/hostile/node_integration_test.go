@@ -54,7 +54,7 @@ func startNode(t *testing.T, mode v2.Mode) *node {
 		t.Fatal(err)
 	}
 	n := integration.StartNode(t, tools, integration.NodeOptions{Cards: Cards(mode)})
-	if err := n.Containerd.Import(t.Context(), imagesFile(suite.dir)); err != nil {
+	if err := n.Runtime.Import(t.Context(), imagesFile(suite.dir)); err != nil {
 		t.Fatal(err)
 	}
 	for _, iface := range []string{ifaceA, ifaceB} {

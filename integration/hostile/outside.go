@@ -82,24 +82,24 @@ func outside() []Case {
 			Pod:     pod(only(ask(alias+"n3o", 1))), API: translated(n3o), Node: nowhere(),
 		},
 		{
-			Name: "a whole ConfigMap, a raw region", Rule: ruleWish, In: video, Outside: Outside{Config: pairData(1, prize)},
+			Name: "a whole ConfigMap, a raw region", Rule: ruleWish, In: video, Outside: Outside{Config: prizeData(1)},
 			Pod: pod(only(ask(regionA, 1), envFrom("configMapRef", ""))), API: untouched(), Node: refusedPrize,
 		},
 		{
-			Name: "a whole Secret, a raw region", Rule: ruleWish, In: video, Outside: Outside{Config: pairData(1, prize)},
+			Name: "a whole Secret, a raw region", Rule: ruleWish, In: video, Outside: Outside{Config: prizeData(1)},
 			Pod: pod(only(ask(regionA, 1), envFrom("secretRef", ""))), API: untouched(), Node: refusedPrize,
 		},
 		{
-			Name: "a whole ConfigMap beside a name", Rule: "env comes over envFrom", In: video, Outside: Outside{Config: pairData(1, prize)},
+			Name: "a whole ConfigMap beside a name", Rule: "env comes over envFrom", In: video, Outside: Outside{Config: prizeData(1)},
 			Pod: pod(only(ask(alias+"n3o", 1), envFrom("configMapRef", ""))), API: translated(n3o), Node: nowhere(),
 		},
 		{
-			Name: "a whole ConfigMap under our output", Rule: "env comes over envFrom", In: video, Outside: Outside{Config: pairData(1, prize)},
+			Name: "a whole ConfigMap under our output", Rule: "env comes over envFrom", In: video, Outside: Outside{Config: prizeData(1)},
 			Pod: pod(only(ask(regionA, 1), pair(1, ifaceA, nlb3), envFrom("configMapRef", ""))), API: untouched(),
 			Node: onRegions(these(reads("main", nlb3)), these(refused("main", develTakesNone))),
 		},
 		{
-			Name: "a whole ConfigMap adds a pair to our output", Rule: ruleWish, In: video, Outside: Outside{Config: pairData(2, prize)},
+			Name: "a whole ConfigMap adds a pair to our output", Rule: ruleWish, In: video, Outside: Outside{Config: prizeData(2)},
 			Pod: pod(only(ask(regionA, 1), pair(1, ifaceA, nlb3), envFrom("configMapRef", ""))), API: untouched(), Node: refusedPrize,
 		},
 		{

@@ -105,7 +105,7 @@ func Requests() []Request {
 		{Name: "10 MiB", Rule: ruleCost, Body: append(good[:len(good):len(good)], bytes.Repeat([]byte(" "), 10<<20)...), Status: 413},
 		{Name: "a body of no announced length", Rule: ruleCost, Body: good, Chunked: true, Status: 411},
 		{
-			Name: "4 MiB of small values", Rule: ruleCost, Status: 413,
+			Name: "4 MiB of small values", Rule: "what is not read costs nothing", Answer: untouched(),
 			Body: text(`{"x":[` + strings.Repeat("{},", 4<<20/3) + `{}]}`),
 		},
 		{
@@ -114,7 +114,7 @@ func Requests() []Request {
 		},
 		{Name: "an empty body", Rule: ruleReview, Body: []byte{}, Status: 400},
 		{Name: "half a review", Rule: ruleReview, Body: good[:len(good)/2], Status: 400},
-		{Name: "two reviews", Rule: ruleReview, Body: append(good[:len(good):len(good)], good...), Status: 400},
+		{Name: "two reviews", Rule: ruleReview, Body: append(good[:len(good):len(good)], good...), Answer: bad("no JSON")},
 		{Name: "a byte order mark", Rule: ruleReview, Body: append([]byte("\xef\xbb\xbf"), good...), Status: 400},
 		{Name: "16 bits a character", Rule: ruleReview, Body: wide(good), Status: 400},
 		{Name: "a list of reviews", Rule: ruleReview, Body: append(append([]byte("["), good...), ']'), Answer: bad("AdmissionReview")},
@@ -124,7 +124,6 @@ func Requests() []Request {
 		{Name: "a review of version v1beta1", Rule: ruleReview, Body: bytes.Replace(good, []byte("admission.k8s.io/v1"), []byte("admission.k8s.io/v1beta1"), 1), Answer: bad("v1beta1")},
 		{Name: "no request", Rule: ruleReview, Body: []byte(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}`), Answer: bad("request")},
 		{Name: "a Deployment", Rule: ruleReview, Body: with("resource", Object{"group": "apps", "version": "v1", "resource": "deployments"}), Answer: bad("deployments")},
-		{Name: "no object", Rule: ruleReview, Body: with("object", nil), Answer: bad("object")},
 		{Name: "a text as the object", Rule: ruleTypes, Body: with("object", "pod"), Answer: bad("object")},
 		{Name: "a list as the object", Rule: ruleTypes, Body: with("object", []any{}), Answer: bad("object")},
 		{

@@ -77,9 +77,9 @@ func (n *node) sandbox(ctx context.Context, namespace string, annotations map[st
 	}
 	number := len(n.sandboxes)
 	name := fmt.Sprintf("pod-%d", number)
-	p, err := n.Node.Containerd.CRI().RunPod(ctx, cri.PodSpec{
+	p, err := n.Node.Runtime.CRI().RunPod(ctx, cri.PodSpec{
 		Name: name, Namespace: namespace, UID: fmt.Sprintf("%08d-0000-4000-8000-000000000000", number), Annotations: annotations,
-		CgroupParent: n.Node.Containerd.CgroupParent, LogDir: filepath.Join(n.Node.Dir, "pods", name),
+		CgroupParent: n.Node.CgroupParent(), LogDir: filepath.Join(n.Node.Dir, "pods", name),
 	})
 	if err != nil {
 		return nil, err

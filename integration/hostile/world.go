@@ -84,7 +84,9 @@ func Invalid() []v2.Object {
 }
 
 // epoch is when the world's mappings were made.
-func epoch() metav1.Time { return metav1.NewTime(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)) }
+func epoch() metav1.Time {
+	return metav1.NewTime(time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC))
+}
 
 func function(ns, name string, mode v2.Mode, iface, afu string) v2.Object {
 	return &v2.AcceleratorFunction{

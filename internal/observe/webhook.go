@@ -32,7 +32,7 @@ var webhooks = [2]string{"mutate", "check"}
 // NewWebhookMetrics adds the metrics to a registry, once.
 func NewWebhookMetrics(r *Registry, s WebhookState) *WebhookMetrics {
 	requests := r.counters("webhook_requests_total",
-		"Requests of the API server. decision is allowed, translated, denied or malformed.", "webhook", "decision")
+		"Requests of the API server. decision is allowed, translated, denied, malformed, unready or busy.", "webhook", "decision")
 	durations := r.histograms("webhook_request_duration_seconds",
 		"Time from a request's header to its answer; the API server gives up after 10 s by default.",
 		[]float64{.00002, .00005, .0001, .0002, .0005, .001, .0025, .005, .01, .05, .1, .5, 1, 5, 10}, "webhook")
@@ -41,7 +41,7 @@ func NewWebhookMetrics(r *Registry, s WebhookState) *WebhookMetrics {
 	}
 	for i, webhook := range webhooks {
 		m.requests[i] = map[string]prometheus.Counter{}
-		for _, decision := range []string{"allowed", "translated", "denied", "malformed"} {
+		for _, decision := range []string{"allowed", "translated", "denied", "malformed", "unready", "busy"} {
 			m.requests[i][decision] = requests.WithLabelValues(webhook, decision)
 		}
 		m.durations[i] = durations.WithLabelValues(webhook)

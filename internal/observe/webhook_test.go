@@ -34,12 +34,16 @@ func TestWebhookMetrics(t *testing.T) {
 		`inlay_webhook_request_duration_seconds_count{webhook="mutate"} 2`,
 		`inlay_webhook_requests_total{decision="allowed",webhook="check"} 1`,
 		`inlay_webhook_requests_total{decision="allowed",webhook="mutate"} 0`,
+		`inlay_webhook_requests_total{decision="busy",webhook="check"} 0`,
+		`inlay_webhook_requests_total{decision="busy",webhook="mutate"} 0`,
 		`inlay_webhook_requests_total{decision="denied",webhook="check"} 0`,
 		`inlay_webhook_requests_total{decision="denied",webhook="mutate"} 1`,
 		`inlay_webhook_requests_total{decision="malformed",webhook="check"} 0`,
 		`inlay_webhook_requests_total{decision="malformed",webhook="mutate"} 0`,
 		`inlay_webhook_requests_total{decision="translated",webhook="check"} 0`,
 		`inlay_webhook_requests_total{decision="translated",webhook="mutate"} 1`,
+		`inlay_webhook_requests_total{decision="unready",webhook="check"} 0`,
+		`inlay_webhook_requests_total{decision="unready",webhook="mutate"} 0`,
 		`inlay_webhook_synced 0`,
 	}
 	if diff := cmp.Diff(want, withoutBuildInfo(t, scrape(t, r), "webhook")); diff != "" {

@@ -140,7 +140,7 @@ func (o *Own) step(ctx context.Context) (time.Duration, error) {
 	}
 	s := o.memory.observe(l, o.policy)
 	act, wait := next(l.began, s, o.policy)
-	o.explain(act, s)
+	o.explain(act)
 	served := o.memory.served
 	if s.stored.leaf != nil && act.kind != keepServed {
 		served = s.stored
@@ -263,7 +263,7 @@ func (o *Own) setBundles(ctx context.Context, s situation, r *report) (changed b
 }
 
 // explain logs why something is waited for, once.
-func (o *Own) explain(act action, s situation) {
+func (o *Own) explain(act action) {
 	text := act.why
 	if act.kind != keep && act.kind != hold {
 		text = "" // write tells

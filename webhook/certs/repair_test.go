@@ -246,7 +246,7 @@ func TestKeysThatAreNotOursAreReplacedInStages(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ca, leaf := issue(t, 20*time.Minute)
+		ca, _ := issue(t, 20*time.Minute)
 		template := *ca.cert
 		template.SignatureAlgorithm, template.PublicKey, template.SubjectKeyId = x509.UnknownSignatureAlgorithm, nil, nil
 		der, err := x509.CreateCertificate(rand.Reader, &template, &template, key.Public(), key)
@@ -262,7 +262,8 @@ func TestKeysThatAreNotOursAreReplacedInStages(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if leaf, err = newLeaf(ca, time.Now(), 20*time.Minute, p.names()); err != nil {
+		leaf, err := newLeaf(ca, time.Now(), 20*time.Minute, p.names())
+		if err != nil {
 			t.Fatal(err)
 		}
 		w := newFakeWorld()

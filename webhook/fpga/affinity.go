@@ -5,53 +5,52 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/valyala/fastjson"
-
 	v2 "github.com/inlay-project/inlay/webhook/api/v2"
+	"github.com/inlay-project/inlay/webhook/jsonread"
 )
 
 // decode reads how much of a required node affinity there is.
-func (a *affinity) decode(v *fastjson.Value) error {
-	return deeper(v, "nodeAffinity", a, hasAffinity, func(v *fastjson.Value) error {
-		const required = "requiredDuringSchedulingIgnoredDuringExecution"
-		return deeper(v, required, a, hasNodeAffinity, func(v *fastjson.Value) error {
-			return deeper(v, "nodeSelectorTerms", a, hasRequired, a.decodeTerms)
+func (a *affinity) decode(r *jsonread.Reader) error {
+	const required = "requiredDuringSchedulingIgnoredDuringExecution"
+	return a.deeper(r, "nodeAffinity", hasAffinity, func() error {
+		return a.deeper(r, required, hasNodeAffinity, func() error {
+			return a.deeper(r, "nodeSelectorTerms", hasRequired, func() error { return a.decodeTerms(r) })
 		})
 	})
 }
 
 // deeper reads one field of an object of that depth.
-func deeper(v *fastjson.Value, field string, a *affinity, depth affinityDepth, read func(*fastjson.Value) error) error {
-	if v.Type() == fastjson.TypeNull {
-		return nil
+func (a *affinity) deeper(r *jsonread.Reader, field string, depth affinityDepth, read func() error) error {
+	if r.Kind() == jsonread.Null {
+		return r.Skip()
 	}
 	a.depth = depth
 	seen := fields(0)
-	return each(v, func(key []byte, v *fastjson.Value) error {
+	return each(r, func(key []byte) error {
 		if string(key) != field {
 			return nil
 		}
-		return in(field, seen.once(0), func() error { return read(v) })
+		return in(field, seen.once(0), read)
 	})
 }
 
-func (a *affinity) decodeTerms(v *fastjson.Value) error {
-	_, err := all(v, func(_ int, v *fastjson.Value) error {
+func (a *affinity) decodeTerms(r *jsonread.Reader) error {
+	_, err := all(r, func(int) error {
 		t := selectorTerm{empty: true}
 		seen := fields(0)
-		err := each(v, func(key []byte, v *fastjson.Value) error {
+		err := each(r, func(key []byte) error {
 			switch string(key) {
 			case "matchExpressions":
 				return in("matchExpressions", seen.once(0), func() (err error) {
-					t.expressions, err = all(v, func(_ int, v *fastjson.Value) error {
+					t.expressions, err = all(r, func(int) error {
 						t.empty = false
-						return t.decodeExpression(v)
+						return t.decodeExpression(r)
 					})
 					return err
 				})
 			case "matchFields":
 				return in("matchFields", seen.once(1), func() error {
-					_, err := all(v, func(int, *fastjson.Value) error {
+					_, err := all(r, func(int) error {
 						t.empty = false
 						return nil
 					})
@@ -66,21 +65,21 @@ func (a *affinity) decodeTerms(v *fastjson.Value) error {
 	return err
 }
 
-func (t *selectorTerm) decodeExpression(v *fastjson.Value) error {
+func (t *selectorTerm) decodeExpression(r *jsonread.Reader) error {
 	var key, operator, value []byte
 	values := 0
 	seen := fields(0)
-	err := each(v, func(k []byte, v *fastjson.Value) error {
+	err := each(r, func(k []byte) error {
 		switch string(k) {
 		case "key":
-			return in("key", seen.once(0), func() error { return text(v, &key) })
+			return in("key", seen.once(0), func() error { return text(r, &key) })
 		case "operator":
-			return in("operator", seen.once(1), func() error { return text(v, &operator) })
+			return in("operator", seen.once(1), func() error { return text(r, &operator) })
 		case "values":
 			return in("values", seen.once(2), func() error {
-				_, err := all(v, func(_ int, v *fastjson.Value) error {
+				_, err := all(r, func(int) error {
 					values++
-					return text(v, &value)
+					return text(r, &value)
 				})
 				return err
 			})
@@ -99,7 +98,7 @@ func (r *review) affinity() {
 		r.warn("its containers ask for FPGAs of modes " + string(r.modes[0]) + " and " + string(r.modes[1]) +
 			"; the cards of a node are all of one mode, so no node can run this pod")
 	}
-	if !r.options.ModeAffinity || r.check || len(r.modes) != 1 {
+	if !r.options.ModeAffinity || r.check || !r.aliases || len(r.modes) != 1 {
 		return
 	}
 	const (

@@ -8,9 +8,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/valyala/fastjson"
-
 	v2 "github.com/inlay-project/inlay/webhook/api/v2"
+	"github.com/inlay-project/inlay/webhook/jsonread"
 )
 
 // DecodeError says what of a pod could not be read.
@@ -28,31 +27,43 @@ func (e *DecodeError) Error() string {
 
 // ParsePod reads a pod from JSON.
 func ParsePod(b []byte) (Pod, error) {
-	var parser fastjson.Parser
-	v, err := parser.ParseBytes(b)
+	r := jsonread.New(b)
+	p, err := DecodePod(r)
+	if err == nil {
+		err = r.End()
+	}
 	if err != nil {
+		var d *DecodeError
+		if errors.As(err, &d) {
+			return Pod{}, err
+		}
 		return Pod{}, fmt.Errorf("pod: %w", err)
 	}
-	return DecodePod(v)
+	return p, nil
 }
 
 // DecodePod reads what translation needs of a pod: the object of an AdmissionReview. It reads names as Kubernetes does,
 // exactly and case-sensitively, and null as absent. A key that stands twice in an object that it reads is an error,
 // because two readers could take two values from it; so is a value of another type than Kubernetes has there. What it
-// does not read may be anything. The error is a *DecodeError.
-func DecodePod(v *fastjson.Value) (Pod, error) {
-	if v == nil || v.Type() != fastjson.TypeObject {
-		return Pod{}, &DecodeError{Problem: "is not a JSON object"}
+// does not read may be anything. The error is a *DecodeError, or a *jsonread.SyntaxError; the reader then stands
+// somewhere within the pod.
+func DecodePod(r *jsonread.Reader) (Pod, error) {
+	if r.Kind() == jsonread.Null {
+		return Pod{}, &DecodeError{Problem: "is null, not an object"}
 	}
 	var p Pod
 	var generateName string
 	seen := fields(0)
-	err := each(v, func(key []byte, v *fastjson.Value) error {
+	err := each(r, func(key []byte) error {
 		switch string(key) {
+		case "kind":
+			return in("kind", seen.once(0), func() error { return says(r, "Pod") })
+		case "apiVersion":
+			return in("apiVersion", seen.once(1), func() error { return says(r, "v1") })
 		case "metadata":
-			return in("metadata", seen.once(0), func() error { return p.metadata(v, &generateName) })
+			return in("metadata", seen.once(2), func() error { return p.metadata(r, &generateName) })
 		case "spec":
-			return in("spec", seen.once(1), func() error { return p.spec(v) })
+			return in("spec", seen.once(3), func() error { return p.spec(r) })
 		}
 		return nil
 	})
@@ -63,6 +74,15 @@ func DecodePod(v *fastjson.Value) (Pod, error) {
 		p.name = generateName
 	}
 	return p, nil
+}
+
+// says refuses an object that says it is something else than a pod. One that does not say is taken for one.
+func says(r *jsonread.Reader, want string) error {
+	var got []byte
+	if err := text(r, &got); err != nil || len(got) == 0 || string(got) == want {
+		return err
+	}
+	return &DecodeError{Problem: "is " + show(string(got)) + ", not " + want}
 }
 
 // fields remembers which keys of an object were read.
@@ -97,99 +117,95 @@ func within(outer string, err error) error {
 	return &DecodeError{outer + e.Path, e.Problem}
 }
 
-// each visits the keys of an object; null has none.
-func each(v *fastjson.Value, visit func(key []byte, v *fastjson.Value) error) error {
-	switch v.Type() {
-	case fastjson.TypeNull:
-		return nil
-	case fastjson.TypeObject:
-	default:
-		return &DecodeError{Problem: "is not an object"}
+// typed makes errors of JSON ours, which get the path of the value; those of syntax know their place.
+func typed(err error) error {
+	if err == nil {
+		return nil // before t, which is on the heap
 	}
-	var err error
-	v.GetObject().Visit(func(key []byte, v *fastjson.Value) {
-		if err == nil {
-			err = visit(key, v)
-		}
-	})
+	var t *jsonread.TypeError
+	if errors.As(err, &t) {
+		return &DecodeError{Problem: t.Error()}
+	}
 	return err
+}
+
+// each visits the members of an object; null has none.
+func each(r *jsonread.Reader, visit func(key []byte) error) error {
+	if r.Kind() == jsonread.Null {
+		return r.Skip()
+	}
+	return typed(r.Object(visit))
 }
 
 // all visits the elements of a list; null has none. There tells whether it is a list.
-func all(v *fastjson.Value, visit func(i int, v *fastjson.Value) error) (there bool, err error) {
-	switch v.Type() {
-	case fastjson.TypeNull:
-		return false, nil
-	case fastjson.TypeArray:
-	default:
-		return false, &DecodeError{Problem: "is not a list"}
+func all(r *jsonread.Reader, visit func(i int) error) (there bool, err error) {
+	if r.Kind() == jsonread.Null {
+		return false, r.Skip()
 	}
-	for i, v := range v.GetArray() {
-		if err := visit(i, v); err != nil {
-			return true, within("["+strconv.Itoa(i)+"]", err)
+	return true, typed(r.Array(func(i int) error {
+		if err := visit(i); err != nil {
+			return within("["+strconv.Itoa(i)+"]", err)
 		}
+		return nil
+	}))
+}
+
+// text reads a string; null is the empty one. The bytes may be those of the document.
+func text(r *jsonread.Reader, s *[]byte) (err error) {
+	if r.Kind() == jsonread.Null {
+		return r.Skip()
 	}
-	return true, nil
+	*s, err = r.Text()
+	return typed(err)
 }
 
-// text reads a string; null is the empty one. The bytes are those of the document.
-func text(v *fastjson.Value, s *[]byte) error {
-	switch v.Type() {
-	case fastjson.TypeNull:
-	case fastjson.TypeString:
-		*s = v.GetStringBytes()
-	default:
-		return &DecodeError{Problem: "is not a string"}
+func stringOf(r *jsonread.Reader, s *string) (err error) {
+	if r.Kind() == jsonread.Null {
+		return r.Skip()
 	}
-	return nil
+	*s, err = r.String()
+	return typed(err)
 }
 
-func stringOf(v *fastjson.Value, s *string) error {
-	var b []byte
-	err := text(v, &b)
-	*s = string(b)
-	return err
-}
-
-func (p *Pod) metadata(v *fastjson.Value, generateName *string) error {
+func (p *Pod) metadata(r *jsonread.Reader, generateName *string) error {
 	seen := fields(0)
-	return each(v, func(key []byte, v *fastjson.Value) error {
+	return each(r, func(key []byte) error {
 		switch string(key) {
 		case "name":
-			return in("name", seen.once(0), func() error { return stringOf(v, &p.name) })
+			return in("name", seen.once(0), func() error { return stringOf(r, &p.name) })
 		case "generateName":
-			return in("generateName", seen.once(1), func() error { return stringOf(v, generateName) })
+			return in("generateName", seen.once(1), func() error { return stringOf(r, generateName) })
 		case "namespace":
-			return in("namespace", seen.once(2), func() error { return stringOf(v, &p.namespace) })
+			return in("namespace", seen.once(2), func() error { return stringOf(r, &p.namespace) })
 		}
 		return nil
 	})
 }
 
-func (p *Pod) spec(v *fastjson.Value) error {
+func (p *Pod) spec(r *jsonread.Reader) error {
 	seen := fields(0)
 	var inits []container
-	err := each(v, func(key []byte, v *fastjson.Value) error {
+	err := each(r, func(key []byte) error {
 		switch string(key) {
 		case "initContainers":
 			return in("initContainers", seen.once(0), func() (err error) {
-				inits, err = decodeContainers(v, true)
+				inits, err = decodeContainers(r, true)
 				return err
 			})
 		case "containers":
 			return in("containers", seen.once(1), func() (err error) {
-				p.containers, err = decodeContainers(v, false)
+				p.containers, err = decodeContainers(r, false)
 				return err
 			})
 		case "resources":
 			return in("resources", seen.once(2), func() error {
 				var limits, requests []amount
-				err := decodeResources(v, &limits, &requests)
+				err := decodeResources(r, &limits, &requests)
 				p.resources = append(limits, requests...)
 				return err
 			})
 		case "affinity":
-			return in("affinity", seen.once(3), func() error { return p.affinity.decode(v) })
+			return in("affinity", seen.once(3), func() error { return p.affinity.decode(r) })
 		}
 		return nil
 	})
@@ -199,40 +215,41 @@ func (p *Pod) spec(v *fastjson.Value) error {
 	return err
 }
 
-func decodeContainers(v *fastjson.Value, init bool) ([]container, error) {
+func decodeContainers(r *jsonread.Reader, init bool) ([]container, error) {
 	var cs []container
-	if v.Type() == fastjson.TypeArray {
-		cs = make([]container, len(v.GetArray()))
-	}
-	_, err := all(v, func(i int, v *fastjson.Value) error {
-		cs[i].init, cs[i].index = init, i
-		return cs[i].decode(v)
+	_, err := all(r, func(i int) error {
+		cs = append(cs, container{init: init, index: i})
+		return cs[i].decode(r)
 	})
 	return cs, err
 }
 
-func (c *container) decode(v *fastjson.Value) error {
+func (c *container) decode(r *jsonread.Reader) error {
 	seen := fields(0)
-	return each(v, func(key []byte, v *fastjson.Value) error {
+	return each(r, func(key []byte) error {
 		switch string(key) {
 		case "name":
-			return in("name", seen.once(0), func() error { return stringOf(v, &c.name) })
+			return in("name", seen.once(0), func() error { return stringOf(r, &c.name) })
 		case "resources":
-			return in("resources", seen.once(1), func() error { return decodeResources(v, &c.limits, &c.requests) })
+			return in("resources", seen.once(1), func() error { return decodeResources(r, &c.limits, &c.requests) })
 		case "env":
-			return in("env", seen.once(2), func() (err error) {
-				c.hasEnv, err = all(v, func(_ int, v *fastjson.Value) error { return c.decodeEnv(v) })
+			return in("env", seen.once(2), func() error {
+				from := r.Mark()
+				there, err := all(r, func(int) error { return c.decodeEnv(r) })
+				if there {
+					c.env = bytes.TrimSpace(r.Since(from))
+				}
 				return err
 			})
 		case "envFrom":
 			return in("envFrom", seen.once(3), func() error {
-				_, err := all(v, func(_ int, v *fastjson.Value) error { return c.decodeEnvFrom(v) })
+				_, err := all(r, func(int) error { return c.decodeEnvFrom(r) })
 				return err
 			})
 		case "restartPolicy":
 			return in("restartPolicy", seen.once(4), func() error {
 				var policy []byte
-				err := text(v, &policy)
+				err := text(r, &policy)
 				c.sidecar = c.init && string(policy) == "Always"
 				return err
 			})
@@ -245,18 +262,18 @@ func isReserved(name []byte) bool {
 	return bytes.HasPrefix(name, []byte(regionVariables)) || bytes.HasPrefix(name, []byte(afuVariables))
 }
 
-func (c *container) decodeEnv(v *fastjson.Value) error {
+func (c *container) decodeEnv(r *jsonread.Reader) error {
 	seen := fields(0)
 	var name, value []byte
 	plain := true
-	err := each(v, func(key []byte, v *fastjson.Value) error {
+	err := each(r, func(key []byte) error {
 		switch string(key) {
 		case "name":
-			return in("name", seen.once(0), func() error { return text(v, &name) })
+			return in("name", seen.once(0), func() error { return text(r, &name) })
 		case "value":
-			return in("value", seen.once(1), func() error { return text(v, &value) })
+			return in("value", seen.once(1), func() error { return text(r, &value) })
 		case "valueFrom":
-			plain = v.Type() == fastjson.TypeNull
+			plain = r.Kind() == jsonread.Null
 			return in("valueFrom", seen.once(2), func() error { return nil })
 		}
 		return nil
@@ -267,15 +284,15 @@ func (c *container) decodeEnv(v *fastjson.Value) error {
 	return err
 }
 
-func (c *container) decodeEnvFrom(v *fastjson.Value) error {
+func (c *container) decodeEnvFrom(r *jsonread.Reader) error {
 	seen := fields(0)
-	return each(v, func(key []byte, v *fastjson.Value) error {
+	return each(r, func(key []byte) error {
 		if string(key) != "prefix" {
 			return nil
 		}
 		return in("prefix", seen.once(0), func() error {
 			var prefix []byte
-			err := text(v, &prefix)
+			err := text(r, &prefix)
 			if isReserved(prefix) {
 				c.prefixes = append(c.prefixes, string(prefix))
 			}
@@ -284,18 +301,18 @@ func (c *container) decodeEnvFrom(v *fastjson.Value) error {
 	})
 }
 
-func decodeResources(v *fastjson.Value, limits, requests *[]amount) error {
+func decodeResources(r *jsonread.Reader, limits, requests *[]amount) error {
 	seen := fields(0)
-	return each(v, func(key []byte, v *fastjson.Value) error {
+	return each(r, func(key []byte) error {
 		switch string(key) {
 		case "limits":
 			return in("limits", seen.once(0), func() (err error) {
-				*limits, err = decodeAmounts(v)
+				*limits, err = decodeAmounts(r)
 				return err
 			})
 		case "requests":
 			return in("requests", seen.once(1), func() (err error) {
-				*requests, err = decodeAmounts(v)
+				*requests, err = decodeAmounts(r)
 				return err
 			})
 		}
@@ -304,22 +321,25 @@ func decodeResources(v *fastjson.Value, limits, requests *[]amount) error {
 }
 
 // decodeAmounts reads the resources of our prefix and sorts them by name.
-func decodeAmounts(v *fastjson.Value) ([]amount, error) {
+func decodeAmounts(r *jsonread.Reader) ([]amount, error) {
 	var as []amount
-	err := each(v, func(key []byte, v *fastjson.Value) error {
+	err := each(r, func(key []byte) error {
 		if !bytes.HasPrefix(key, []byte(v2.Prefix)) {
 			return nil
 		}
 		name := string(key)
-		switch v.Type() {
-		case fastjson.TypeString:
-			as = append(as, amount{name, parseQuantity(string(v.GetStringBytes()))})
-		case fastjson.TypeNumber:
-			as = append(as, amount{name, parseQuantity(string(v.MarshalTo(nil)))})
+		var number []byte
+		var err error
+		switch r.Kind() {
+		case jsonread.Text:
+			number, err = r.Text()
+		case jsonread.Number:
+			number, err = r.Raw()
 		default:
 			return &DecodeError{"[" + show(name) + "]", "is neither a string nor a number"}
 		}
-		return nil
+		as = append(as, amount{name, parseQuantity(string(number))})
+		return err
 	})
 	if err != nil || len(as) < 2 {
 		return as, err

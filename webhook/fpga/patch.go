@@ -10,17 +10,18 @@ import (
 type Operation struct {
 	Op   string `json:"op"` // add, remove or replace
 	Path string `json:"path"`
-	// Value is a string, a *Variable, a []Variable or a json.RawMessage; nil for a removal.
+	// Value is a string or a json.RawMessage; nil for a removal.
 	Value any `json:"value,omitempty"`
 }
 
 // MarshalPatch writes the patch as JSON; null if there is none.
-func (v Verdict) MarshalPatch() ([]byte, error) {
+func (v Verdict) MarshalPatch() ([]byte, error) { return v.AppendPatch(nil) }
+
+// AppendPatch appends what MarshalPatch writes.
+func (v Verdict) AppendPatch(b []byte) ([]byte, error) {
 	if len(v.Patch) == 0 {
-		return []byte("null"), nil
+		return append(b, "null"...), nil
 	}
-	const guess = 160 // bytes an operation
-	b := make([]byte, 0, guess*len(v.Patch))
 	var err error
 	for i, o := range v.Patch {
 		b = append(b, "[,"[min(i, 1)])
@@ -43,17 +44,6 @@ func (o Operation) append(b []byte) ([]byte, error) {
 	switch v := o.Value.(type) {
 	case string:
 		b = appendString(b, v)
-	case *Variable:
-		b = v.append(b)
-	case []Variable:
-		b = append(b, '[')
-		for i, v := range v {
-			if i > 0 {
-				b = append(b, ',')
-			}
-			b = v.append(b)
-		}
-		b = append(b, ']')
 	case json.RawMessage:
 		b = append(b, v...)
 	default:

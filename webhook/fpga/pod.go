@@ -12,7 +12,7 @@ const (
 	afuVariables    = "FPGA_AFU"
 )
 
-// Pod is a view of a pod: only what translation reads. It keeps nothing of the JSON that it was made from.
+// Pod is a view of a pod: only what translation reads. It lives as long as the JSON that it was made from.
 type Pod struct {
 	namespace string
 	name      string
@@ -41,7 +41,7 @@ type container struct {
 	name    string
 
 	limits, requests []amount // those of our prefix, by name
-	hasEnv           bool     // there is a list, so that entries can be added to it
+	env              []byte   // the list as it stands in the JSON; nil = there is none
 	reserved         []variable
 	prefixes         []string // of envFrom, those that make every name of theirs a reserved one
 }

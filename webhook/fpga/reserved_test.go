@@ -74,7 +74,8 @@ func TestReservedVariablesAreDenied(t *testing.T) {
 		"region not asked for":       {asks(regionDCP12, "1"), env("FPGA_AFU_1", aocx, "FPGA_REGION_1", d5005), []string{"asks for 1 of " + regionDCP12 + " and sets functions for 0"}},
 		"counts of regions crossed": {
 			asks(regionDCP12, "1", regionD5005, "2"),
-			env("FPGA_AFU_1", nlb3, "FPGA_REGION_1", dcp12, "FPGA_AFU_2", nlb3, "FPGA_REGION_2", dcp12, "FPGA_AFU_3", aocx, "FPGA_REGION_3", d5005), []string{"sets functions for 2"},
+			env("FPGA_AFU_1", nlb3, "FPGA_REGION_1", dcp12, "FPGA_AFU_2", nlb3, "FPGA_REGION_2", dcp12, "FPGA_AFU_3", aocx, "FPGA_REGION_3", d5005),
+			[]string{"sets functions for 2"},
 		},
 		"no function":        {asks(regionDCP12, "1"), env("FPGA_AFU_1", "", "FPGA_REGION_1", dcp12), []string{"FPGA_AFU_1=\"\""}},
 		"in capitals":        {asks(regionDCP12, "1"), env("FPGA_AFU_1", strings.ToUpper(nlb3), "FPGA_REGION_1", dcp12), []string{"FPGA_AFU_1=F7DF"}},

@@ -1,6 +1,8 @@
 package fpga
 
 import (
+	"bytes"
+	"encoding/json"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,7 +29,7 @@ func (r *review) rewrite(c *container, f *Finding, as []asked) {
 	}
 	f.Sets = vs
 	if r.verdict.Patch == nil {
-		r.verdict.Patch = make([]Operation, 0, 2*len(as)+2*len(ts)+len(vs)+2)
+		r.verdict.Patch = make([]Operation, 0, 2*len(as)+2*len(ts)+2)
 	}
 	at := "/spec/" + c.list() + "/" + strconv.Itoa(c.index)
 	const limits, requests = "/resources/limits/fpga.intel.com~1", "/resources/requests/fpga.intel.com~1"
@@ -51,15 +53,28 @@ func (r *review) rewrite(c *container, f *Finding, as []asked) {
 		r.patch(op, at+limits+name, n)
 		r.patch(op, at+requests+name, n)
 	}
-	switch {
-	case len(vs) == 0:
-	case !c.hasEnv:
-		r.patch("add", at+"/env", vs)
-	default:
-		for i := range vs {
-			r.patch("add", at+"/env/"+strconv.Itoa(i), &vs[i])
+	if len(vs) > 0 {
+		r.patch("add", at+"/env", environment(vs, c.env))
+	}
+}
+
+// environment is a list that begins with our variables, so that those of the container may refer to them. The
+// container's own entries follow as they stand, byte by byte.
+func environment(vs []Variable, own []byte) json.RawMessage {
+	const guess = 80 // bytes a variable
+	b := append(make([]byte, 0, guess*len(vs)+len(own)), '[')
+	for i, v := range vs {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = v.append(b)
+	}
+	if len(own) > 0 {
+		if own = bytes.TrimSpace(own[1 : len(own)-1]); len(own) > 0 {
+			b = append(append(b, ','), own...)
 		}
 	}
+	return append(b, ']')
 }
 
 func (r *review) patch(op, path string, value any) {

@@ -18,7 +18,7 @@ func TestPodsBecomeWhatTheSpecificationSays(t *testing.T) {
 	}{
 		"S1: one function to be programmed": {
 			"containers: [{name: c, resources: " + asks("cpu", "1", fp+"n3o", "1") + ", env: [{name: SOME_VAR, value: x}]}]",
-			"containers: [{name: c, resources: " + asks("cpu", "1", regionDCP12, "1") + ", env: [" + pairN3 + ", {name: SOME_VAR, value: x}]}]", 6,
+			"containers: [{name: c, resources: " + asks("cpu", "1", regionDCP12, "1") + ", env: [" + pairN3 + ", {name: SOME_VAR, value: x}]}]", 5,
 		},
 		"S1 without env": {
 			"containers: [{name: c, resources: " + asks("cpu", "1", fp+"n3o", "1") + "}]",
@@ -183,8 +183,8 @@ func TestThePatchOfASampleIsTheExpectedText(t *testing.T) {
 		`{"op":"remove","path":"/spec/containers/0/resources/requests/fpga.intel.com~1n3o"},` +
 		`{"op":"add","path":"/spec/containers/0/resources/limits/fpga.intel.com~1region-69528db6eb31577a8c3668f9faa081f6","value":"1"},` +
 		`{"op":"add","path":"/spec/containers/0/resources/requests/fpga.intel.com~1region-69528db6eb31577a8c3668f9faa081f6","value":"1"},` +
-		`{"op":"add","path":"/spec/containers/0/env/0","value":{"name":"FPGA_AFU_1","value":"f7df405cbd7acf7222f144b0b93acd18"}},` +
-		`{"op":"add","path":"/spec/containers/0/env/1","value":{"name":"FPGA_REGION_1","value":"69528db6eb31577a8c3668f9faa081f6"}}]`
+		`{"op":"add","path":"/spec/containers/0/env","value":[{"name":"FPGA_AFU_1","value":"f7df405cbd7acf7222f144b0b93acd18"},` +
+		`{"name":"FPGA_REGION_1","value":"69528db6eb31577a8c3668f9faa081f6"},{"name":"SOME_VAR","value":"x"}]}]`
 	if diff := cmp.Diff(want, string(got)); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}

@@ -15,9 +15,9 @@ import (
 type Entry struct {
 	Kind    v2.Kind
 	Name    string
-	Created int64       // unix seconds; 0 = unknown
-	Target  v2.Target   // where it leads, if it is valid
-	Invalid *v2.Invalid // why it leads nowhere
+	Created int64            // unix seconds; 0 = unknown
+	Target  v2.Target        // where it leads, if it is valid
+	Invalid *v2.InvalidError // why it leads nowhere
 }
 
 // EntryOf is the entry of an object of the API.
@@ -28,7 +28,7 @@ func EntryOf(o v2.Object) Entry {
 	}
 	var err error
 	if e.Target, err = o.Lead(); err != nil && !errors.As(err, &e.Invalid) {
-		e.Invalid = &v2.Invalid{Reason: v2.ReasonInvalidName, Message: err.Error()}
+		e.Invalid = &v2.InvalidError{Reason: v2.ReasonInvalidName, Message: err.Error()}
 	}
 	return e
 }
@@ -59,7 +59,7 @@ func NewTable(entries []Entry) *Table {
 	for i := range t.entries {
 		e := &t.entries[i]
 		if e.Invalid == nil && !strings.HasPrefix(e.Target.Resource, v2.Prefix) {
-			e.Invalid = &v2.Invalid{Reason: v2.ReasonInvalidName, Message: "it leads to no resource of " + v2.Prefix}
+			e.Invalid = &v2.InvalidError{Reason: v2.ReasonInvalidName, Message: "it leads to no resource of " + v2.Prefix}
 		}
 		if e.Invalid == nil {
 			t.grants = append(t.grants, int32(i))

@@ -36,7 +36,8 @@ type review struct {
 	denials int
 	total   int64     // FPGAs asked for
 	asked   int       // names by which they are
-	modes   []v2.Mode // that aliases stand for, in the order in which they were met
+	modes   []v2.Mode // that the pod needs its node to be in, in the order in which they were met
+	aliases bool      // some of them by an alias: their pods get affinity
 	hint    string    // names that the namespace has; made when first needed
 }
 
@@ -216,8 +217,12 @@ func rawName(name string) (fpga.InterfaceID, fpga.AFUID, bool) {
 func (r *review) resolve(c *container, f *Finding, a *asked) {
 	if i, afu, ok := rawName(a.short()); ok {
 		a.raw, a.iface = true, i
-		if afu != "" {
+		switch {
+		case afu != "":
 			a.mode = v2.ModeAF
+			r.note(a, v2.ModeAF)
+		case len(c.reserved) > 0:
+			r.note(a, v2.ModeRegion)
 		}
 		if a.entry = r.table.raw(i, afu); a.entry == nil {
 			r.denyContainer(c, f, "no mapping of namespace "+show(r.namespace)+" leads to "+show(a.name))
@@ -229,9 +234,8 @@ func (r *review) resolve(c *container, f *Finding, a *asked) {
 	switch {
 	case has != nil:
 		a.entry, a.mode = has, has.Target.Mode
-		if a.n > 0 && !a.malformed {
-			r.note(has.Target.Mode)
-		}
+		r.note(a, has.Target.Mode)
+		r.aliases = r.aliases || a.n > 0
 	case rival != nil:
 		r.denyContainer(c, f, show(a.name)+" stands for nothing: in namespace "+show(r.namespace)+" "+undecided(a.short()))
 	case len(named) > 0:
@@ -243,8 +247,8 @@ func (r *review) resolve(c *container, f *Finding, a *asked) {
 }
 
 // note remembers a mode that the pod needs its node to be in.
-func (r *review) note(m v2.Mode) {
-	if !slices.Contains(r.modes, m) {
+func (r *review) note(a *asked, m v2.Mode) {
+	if a.n > 0 && !a.malformed && !slices.Contains(r.modes, m) {
 		r.modes = append(r.modes, m)
 	}
 }

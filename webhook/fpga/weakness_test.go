@@ -196,8 +196,8 @@ func TestTheSamePodAlwaysGivesTheSamePatch(t *testing.T) { // 5.4: order unspeci
 	names := []string{fp + "n3o", fp + "n0o", fp + "mm"}
 	first := ""
 	for i := range 6 {
-		a, b, c := i%3, (i+1+i/3)%3, 0
-		c = 3 - a - b
+		a, b := i%3, (i+1+i/3)%3
+		c := 3 - a - b
 		m := table(objects[c], objects[a], objects[b])
 		raw := pod(t, "containers: [{name: c, resources: "+asks(names[b], "1", names[c], "1", names[a], "1")+"}]")
 		text, err := fpga.Translate(view(t, raw), "ns1", m, fpga.Options{ModeAffinity: true}).MarshalPatch()

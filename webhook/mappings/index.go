@@ -15,14 +15,11 @@ import (
 	webhook "github.com/inlay-project/inlay/webhook/fpga"
 )
 
-// kinds in the order in which Missing names them.
-var kinds = [...]v2.Kind{v2.KindAcceleratorFunction, v2.KindFpgaRegion}
-
 // Index is the tables of all namespaces. Its methods are safe for concurrent use.
 type Index struct {
-	write  sync.Mutex // held by who changes anything; before mu
-	spaces map[string][]record
-	synced map[v2.Kind]bool // written with mu held too
+	write  sync.Mutex          // held by who changes anything; before mu
+	spaces map[string][]record // a namespace's slice never changes: a change makes a new one
+	synced map[v2.Kind]bool    // written with mu held too
 
 	mu     sync.RWMutex // held shortly: tables are made before
 	tables map[string]*webhook.Table
@@ -37,7 +34,7 @@ type record struct {
 	iface    unique.Handle[string]
 	function unique.Handle[string]
 	resource unique.Handle[string]
-	invalid  *v2.Invalid
+	invalid  *v2.InvalidError
 }
 
 // NewIndex makes an index that knows nothing yet.
@@ -58,7 +55,7 @@ func (x *Index) Missing() []string {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	var missing []string
-	for _, k := range kinds {
+	for _, k := range v2.Kinds() {
 		if !x.synced[k] {
 			missing = append(missing, string(k)+"s are not synchronised yet")
 		}
@@ -72,16 +69,28 @@ type Tally struct {
 	NotReady int
 }
 
-// Count goes over all mappings, for metrics.
-func (x *Index) Count() map[v2.Kind]Tally {
-	tally := map[v2.Kind]Tally{}
-	for _, k := range kinds {
-		tally[k] = Tally{}
-	}
+// Count goes over all mappings, for metrics. Changes do not wait for it.
+func (x *Index) Count() map[v2.Kind]Tally { return x.moment().count() }
+
+// moment is all mappings as they were once.
+type moment struct {
+	spaces map[string][]record
+	tables map[string]*webhook.Table
+}
+
+func (x *Index) moment() moment {
 	x.write.Lock()
 	defer x.write.Unlock()
-	for namespace, records := range x.spaces {
-		table := x.tables[namespace] // only written with write held
+	return moment{maps.Clone(x.spaces), maps.Clone(x.tables)} // tables are only written with write held
+}
+
+func (m moment) count() map[v2.Kind]Tally {
+	tally := map[v2.Kind]Tally{}
+	for _, k := range v2.Kinds() {
+		tally[k] = Tally{}
+	}
+	for namespace, records := range m.spaces {
+		table := m.tables[namespace]
 		for _, r := range records {
 			n := tally[r.kind]
 			if ok, _, _, _ := table.Ready(r.kind, r.name); ok {
@@ -123,9 +132,10 @@ func (h handler) Upsert(o v2.Object) {
 	case found && same(records[at], r):
 		return // its status has changed, or its labels
 	case found:
+		records = slices.Clone(records)
 		records[at] = r
 	default:
-		records = slices.Insert(records, at, r)
+		records = slices.Insert(slices.Clip(records), at, r) // a copy, since there is no room left
 	}
 	h.put(namespace, records)
 }
@@ -137,7 +147,7 @@ func (h handler) Delete(namespace, name string) {
 	records := h.spaces[namespace]
 	at, found := slices.BinarySearchFunc(records, record{kind: h.kind, name: name}, byName)
 	if found {
-		h.put(namespace, slices.Delete(records, at, at+1))
+		h.put(namespace, slices.Concat(records[:at], records[at+1:]))
 	}
 }
 

@@ -157,7 +157,7 @@ func TestReadersAndWritersDoNotMeet(t *testing.T) {
 			}
 		})
 	}
-	for _, kind := range kinds {
+	for _, kind := range v2.Kinds() {
 		writers.Go(func() {
 			h := x.Handler(kind)
 			for i := range 300 {
@@ -184,6 +184,36 @@ func TestReadersAndWritersDoNotMeet(t *testing.T) {
 	}
 }
 
+// A count goes over every mapping; who changes one does not wait for that, and does not change what is counted.
+func TestACountIsOfOneMomentAndHoldsNobodyUp(t *testing.T) {
+	x := NewIndex()
+	functions, regions := x.Handler(v2.KindAcceleratorFunction), x.Handler(v2.KindFpgaRegion)
+	functions.Replace([]v2.Object{function("a", "f", "af"), function("a", "g", "af"), function("a", "odd", "afoo"), function("b", "f", "af")})
+	regions.Replace([]v2.Object{region("a", "r"), region("a", "s")})
+	was := x.moment()
+	want := map[v2.Kind]Tally{v2.KindAcceleratorFunction: {3, 1}, v2.KindFpgaRegion: {2, 0}}
+	for _, change := range []struct {
+		name string
+		do   func()
+	}{
+		{"changed", func() { functions.Upsert(function("a", "f", "afoo")) }},
+		{"deleted", func() { regions.Delete("a", "r") }},
+		{"added", func() { functions.Upsert(function("a", "a", "af")) }},
+		{"added again", func() { functions.Upsert(function("a", "b", "af")) }},
+		{"a namespace emptied", func() { functions.Delete("b", "f") }},
+		{"a namespace added", func() { functions.Upsert(function("c", "f", "af")) }},
+		{"listed anew", func() { functions.Replace(nil) }},
+	} {
+		change.do()
+		if diff := cmp.Diff(want, was.count()); diff != "" {
+			t.Fatalf("%s meanwhile: counted (-want +got)\n%s", change.name, diff)
+		}
+	}
+	if diff := cmp.Diff(map[v2.Kind]Tally{v2.KindAcceleratorFunction: {}, v2.KindFpgaRegion: {1, 0}}, x.Count()); diff != "" {
+		t.Errorf("in the end: (-want +got)\n%s", diff)
+	}
+}
+
 // many is 10,000 mappings in 1,000 namespaces, each string in memory of its own as a decoder makes them.
 func many() (functions, regions []v2.Object) {
 	for n := range 1000 {
@@ -195,7 +225,7 @@ func many() (functions, regions []v2.Object) {
 				regions = append(regions, o)
 				continue
 			}
-			o := function(namespace, name, fmt.Sprint("region")).(*v2.AcceleratorFunction)
+			o := function(namespace, name, "region").(*v2.AcceleratorFunction)
 			o.Spec.InterfaceID, o.Spec.AfuID = fmt.Sprintf("%032x", i), fmt.Sprintf("%032x", 100+i)
 			functions = append(functions, o)
 		}

@@ -15,11 +15,12 @@ import (
 )
 
 // Load puts the mappings of YAML or JSON files in the place of all that are known. Objects without a namespace are in
-// the default one. Mappings that lead nowhere are told as problems, and stay in the table as an API server would keep
-// them; anything that is no mapping of fpga.intel.com/v2, or none that an API server would store, is the error, and then
-// nothing has changed.
+// the default one. What is wrong with a mapping is told as a problem: a field that nobody knows is dropped, as an API
+// server does, and the mapping counts; one that leads nowhere, or would be refused, stays in the table as one that leads
+// nowhere. Objects of other API groups are problems too, and passed over: what writes mappings often writes others with
+// them. Anything else that is no mapping, or has no place, is the error, and then nothing has changed.
 func (x *Index) Load(files []string, defaultNamespace string) (problems []error, err error) {
-	l := loader{namespace: defaultNamespace, at: map[string]int{}}
+	l := loader{namespace: defaultNamespace, at: map[place]int{}}
 	var failed []error
 	for _, file := range files {
 		text, err := os.ReadFile(file)
@@ -36,18 +37,18 @@ func (x *Index) Load(files []string, defaultNamespace string) (problems []error,
 	if len(failed) > 0 {
 		return nil, errors.Join(failed...)
 	}
-	for _, kind := range kinds {
+	for _, kind := range v2.Kinds() {
 		told := map[string][]record{}
-		for _, o := range l.objects {
-			if o.Kind() == kind {
-				told[o.GetNamespace()] = append(told[o.GetNamespace()], recordOf(o.Object))
+		for _, m := range l.mappings {
+			if m.kind == kind {
+				told[m.namespace] = append(told[m.namespace], m.record)
 			}
 		}
 		x.replace(kind, told)
 	}
-	for _, o := range l.objects {
-		if ok, _, message, _ := x.Table(o.GetNamespace()).Ready(o.Kind(), o.GetName()); !ok {
-			l.problems = append(l.problems, fmt.Errorf("%s: %s leads nowhere: %s", o.origin, show(o), message))
+	for _, m := range l.mappings {
+		if ok, _, message, _ := x.Table(m.namespace).Ready(m.kind, m.name); !ok {
+			l.problems = append(l.problems, fmt.Errorf("%s: %s leads nowhere: %s", m.origin, m.place, message))
 		}
 	}
 	return l.problems, nil
@@ -56,18 +57,28 @@ func (x *Index) Load(files []string, defaultNamespace string) (problems []error,
 // loader collects what documents hold.
 type loader struct {
 	namespace string
-	objects   []loaded
-	at        map[string]int // place in objects by kind, namespace and name
+	mappings  []loaded
+	at        map[place]int // in mappings
 	problems  []error
 }
 
-type loaded struct {
-	v2.Object
-	origin string
+// place is where a mapping stands; there is one in each.
+type place struct {
+	kind            v2.Kind
+	namespace, name string
 }
 
-func show(o v2.Object) string {
-	return fmt.Sprintf("%s %s/%s", o.Kind(), o.GetNamespace(), o.GetName())
+func (p place) String() string {
+	if len(validation.NameIsDNSSubdomain(p.name, false)) > 0 {
+		return fmt.Sprintf("%s %s/%.80q", p.kind, p.namespace, p.name)
+	}
+	return fmt.Sprintf("%s %s/%s", p.kind, p.namespace, p.name)
+}
+
+type loaded struct {
+	place
+	record record
+	origin string
 }
 
 func (l *loader) document(file string, d document) error {
@@ -85,64 +96,118 @@ func (l *loader) document(file string, d document) error {
 
 // value takes one object, or each of a list. The items of a typed list may leave their type to it.
 func (l *loader) value(origin string, value []byte, usual metav1.TypeMeta) error {
-	head := struct {
-		metav1.TypeMeta `json:",inline"`
-		Items           []json.RawMessage `json:"items"`
-	}{}
+	var head metav1.TypeMeta
 	if err := kjson.UnmarshalCaseSensitivePreserveInts(value, &head); err != nil {
 		return fmt.Errorf("no object of Kubernetes: %w", err)
 	}
-	if head.TypeMeta == (metav1.TypeMeta{}) {
-		head.TypeMeta = usual
+	if head == (metav1.TypeMeta{}) {
+		head = usual
 	}
-	items := metav1.TypeMeta{}
+	group, _, _ := strings.Cut(head.APIVersion, "/")
 	switch typed := head.APIVersion == v2.GroupVersion.String(); {
 	case head.APIVersion == "v1" && head.Kind == "List":
+		return l.items(origin, value, metav1.TypeMeta{})
 	case typed && (head.Kind == string(v2.KindAcceleratorFunction)+"List" || head.Kind == string(v2.KindFpgaRegion)+"List"):
-		items = metav1.TypeMeta{APIVersion: head.APIVersion, Kind: strings.TrimSuffix(head.Kind, "List")}
+		return l.items(origin, value, metav1.TypeMeta{APIVersion: head.APIVersion, Kind: strings.TrimSuffix(head.Kind, "List")})
 	case typed && head.Kind == string(v2.KindAcceleratorFunction):
 		return l.add(origin, value, &v2.AcceleratorFunction{})
 	case typed && head.Kind == string(v2.KindFpgaRegion):
 		return l.add(origin, value, &v2.FpgaRegion{})
+	case head.Kind != "" && head.APIVersion != "" && group != v2.GroupVersion.Group:
+		l.problems = append(l.problems, fmt.Errorf("%s: kind %.80q of apiVersion %.80q is no mapping and is passed over",
+			origin, head.Kind, head.APIVersion))
+		return nil
 	default:
 		return fmt.Errorf("kind %.80q of apiVersion %.80q is no mapping; %s and %s of %s are",
 			head.Kind, head.APIVersion, v2.KindAcceleratorFunction, v2.KindFpgaRegion, v2.GroupVersion)
 	}
-	for i, item := range head.Items {
-		if err := l.value(fmt.Sprintf("%s: item %d", origin, i+1), item, items); err != nil {
+}
+
+func (l *loader) items(origin string, value []byte, usual metav1.TypeMeta) error {
+	var list struct {
+		Items []json.RawMessage `json:"items"`
+	}
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(value, &list); err != nil {
+		return fmt.Errorf("no list of Kubernetes: %w", err)
+	}
+	for i, item := range list.Items {
+		if err := l.value(fmt.Sprintf("%s: item %d", origin, i+1), item, usual); err != nil {
 			return fmt.Errorf("item %d: %w", i+1, err)
 		}
 	}
 	return nil
 }
 
+// add takes a mapping, which is read into o.
 func (l *loader) add(origin string, value []byte, o v2.Object) error {
-	strict, err := kjson.UnmarshalStrict(value, o)
-	if err == nil {
-		err = errors.Join(strict...) // fields that are unknown or there twice
-	}
+	p, err := l.placeOf(o.Kind(), value)
 	if err != nil {
-		return fmt.Errorf("%s %q: %w", o.Kind(), o.GetName(), err)
+		return err
 	}
-	if o.GetNamespace() == "" {
-		o.SetNamespace(l.namespace)
+	// A key that is there twice is an error, as it is in YAML: which one counts?
+	twice, malformed := kjson.UnmarshalStrict(value, o, kjson.DisallowDuplicateFields)
+	if len(twice) > 0 {
+		return fmt.Errorf("%s: %w", p, errors.Join(twice...))
 	}
-	if o.GetName() == "" {
-		return fmt.Errorf("%s without metadata.name", o.Kind())
+	unknown, _ := kjson.UnmarshalStrict(value, o, kjson.DisallowUnknownFields)
+	for _, field := range unknown {
+		l.problems = append(l.problems, fmt.Errorf("%s: %s: %w, which does not count", origin, p, field))
 	}
-	for _, reason := range validation.NameIsDNSSubdomain(o.GetName(), false) {
-		return fmt.Errorf("%s %.80q: metadata.name: %s", o.Kind(), o.GetName(), reason)
+	m := loaded{p, recordOf(o), origin}
+	m.record.name = p.name
+	reasons := validation.NameIsDNSSubdomain(p.name, false)
+	switch {
+	case malformed != nil:
+		m.record.refuse(wrongType(malformed))
+	case len(reasons) > 0 && m.record.invalid == nil:
+		m.record.refuse("metadata.name: " + reasons[0])
 	}
-	for _, reason := range validation.ValidateNamespaceName(o.GetNamespace(), false) {
-		return fmt.Errorf("%s %.80q: metadata.namespace %.80q: %s", o.Kind(), o.GetName(), o.GetNamespace(), reason)
-	}
-	key := show(o)
-	if i, twice := l.at[key]; twice {
-		l.problems = append(l.problems, fmt.Errorf("%s: %s is in %s too; the later one counts", origin, key, l.objects[i].origin))
-		l.objects[i] = loaded{o, origin}
+	if i, twice := l.at[p]; twice {
+		l.problems = append(l.problems, fmt.Errorf("%s: %s is in %s too; the later one counts", origin, p, l.mappings[i].origin))
+		l.mappings[i] = m
 		return nil
 	}
-	l.at[key] = len(l.objects)
-	l.objects = append(l.objects, loaded{o, origin})
+	l.at[p] = len(l.mappings)
+	l.mappings = append(l.mappings, m)
 	return nil
+}
+
+// placeOf reads no more than it has to: a mapping with something wrong elsewhere still has a place.
+func (l *loader) placeOf(kind v2.Kind, value []byte) (place, error) {
+	var o struct {
+		Metadata struct {
+			Name      string `json:"name"`
+			Namespace string `json:"namespace"`
+		} `json:"metadata"`
+	}
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(value, &o); err != nil {
+		return place{}, fmt.Errorf("%s: %s", kind, wrongType(err))
+	}
+	p := place{kind, o.Metadata.Namespace, o.Metadata.Name}
+	if p.namespace == "" {
+		p.namespace = l.namespace
+	}
+	if p.name == "" {
+		return place{}, fmt.Errorf("%s without metadata.name", kind)
+	}
+	for _, reason := range validation.ValidateNamespaceName(p.namespace, false) {
+		return place{}, fmt.Errorf("%s %.80q: metadata.namespace %.80q: %s", kind, p.name, p.namespace, reason)
+	}
+	return p, nil
+}
+
+// refuse makes a mapping one that leads nowhere, because an API server would not store it.
+func (r *record) refuse(message string) {
+	reason := v2.ReasonInvalidName
+	if r.invalid != nil {
+		reason = r.invalid.Reason
+	}
+	r.invalid = &v2.InvalidError{Reason: reason, Message: message}
+}
+
+func wrongType(err error) string {
+	if t := (*json.UnmarshalTypeError)(nil); errors.As(err, &t) && t.Field != "" {
+		return fmt.Sprintf("%s cannot be of type %s", t.Field, t.Value)
+	}
+	return err.Error()
 }

@@ -78,21 +78,19 @@ func TestFilesAreRead(t *testing.T) {
 
 func TestAFileThatIsNotOfMappingsIsAnError(t *testing.T) {
 	for name, c := range map[string]struct{ text, want string }{
-		"another kind":     {functionF + "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n", `m.yaml: document 2 (line 5): kind "ConfigMap" of apiVersion "v1" is no mapping`},
-		"another version":  {strings.Replace(functionF, "/v2", "/v1", 1), `document 1 (line 1): kind "AcceleratorFunction" of apiVersion "fpga.intel.com/v1" is no mapping`},
-		"in a list":        {"apiVersion: v1\nkind: List\nitems: [{apiVersion: v1, kind: Pod}]\n", `item 1: kind "Pod"`},
-		"no YAML":          {"# c\n\na: [\n", "document 1 (line 3): "},
-		"no object":        {"just text\n", "no object of Kubernetes"},
-		"a key twice":      {functionF + "spec: {}\n", "already set"},
-		"a JSON key twice": {strings.Replace(jsonR, `"spec"`, `"spec":{},"spec"`, 1), "duplicate field"},
-		"a misspelt field": {strings.Replace(functionF, "interfaceId", "interfaceID", 1), `AcceleratorFunction "f": unknown field "spec.interfaceID"`},
-		"a number for an id": {
-			strings.Replace(functionF, nlb0, "12345678", 1), "cannot unmarshal number",
-		},
-		"no name":           {strings.Replace(functionF, "name: f", "labels: {}", 1), "without metadata.name"},
-		"an odd name":       {strings.Replace(functionF, "name: f", "name: F/x", 1), "metadata.name: a lowercase RFC 1123 subdomain"},
-		"an odd namespace":  {strings.Replace(functionF, "name: f", "name: f, namespace: a.b", 1), `metadata.namespace "a.b"`},
-		"an empty document": {"{}\n", `kind "" of apiVersion ""`},
+		"another kind":        {functionF + "---\napiVersion: fpga.intel.com/v2\nkind: ConfigMap\nmetadata: {name: c}\n", `m.yaml: document 2 (line 5): kind "ConfigMap" of apiVersion "fpga.intel.com/v2" is no mapping`},
+		"another version":     {strings.Replace(functionF, "/v2", "/v1", 1), `document 1 (line 1): kind "AcceleratorFunction" of apiVersion "fpga.intel.com/v1" is no mapping`},
+		"no version":          {strings.Replace(functionF, "/v2", "", 1), `kind "AcceleratorFunction" of apiVersion "fpga.intel.com" is no mapping`},
+		"in a list":           {"apiVersion: v1\nkind: List\nitems: [{apiVersion: fpga.intel.com/v2, kind: Pod}]\n", `item 1: kind "Pod"`},
+		"a list of text":      {"apiVersion: v1\nkind: List\nitems: text\n", "no list of Kubernetes"},
+		"no YAML":             {"# c\n\na: [\n", "document 1 (line 3): "},
+		"no object":           {"just text\n", "no object of Kubernetes"},
+		"a key twice":         {functionF + "spec: {}\n", "already set"},
+		"a JSON key twice":    {strings.Replace(jsonR, `"spec"`, `"spec":{},"spec"`, 1), "duplicate field"},
+		"a number for a name": {strings.Replace(functionF, "name: f", "name: 7", 1), "AcceleratorFunction: metadata.name cannot be of type number"},
+		"no name":             {strings.Replace(functionF, "name: f", "labels: {}", 1), "without metadata.name"},
+		"an odd namespace":    {strings.Replace(functionF, "name: f", "name: f, namespace: a.b", 1), `metadata.namespace "a.b"`},
+		"an empty document":   {"{}\n", `kind "" of apiVersion ""`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			x := NewIndex()
@@ -138,6 +136,78 @@ func TestMappingsThatLeadNowhereAreProblems(t *testing.T) {
 		if !strings.Contains(problems[i].Error(), text) {
 			t.Errorf("problem %d: %v, want %s", i, problems[i], text)
 		}
+	}
+}
+
+// One mapping that an API server would refuse, or a file with other objects in it, says nothing about the others.
+func TestWhatIsWrongWithOneObjectIsAProblemAndTheOthersCount(t *testing.T) {
+	other := map[string]string{"FpgaRegion b/r": good}
+	with := func(name, reason string) map[string]string {
+		return map[string]string{"FpgaRegion b/r": good, name: reason}
+	}
+	for name, c := range map[string]struct {
+		text     string
+		want     map[string]string
+		problems []string
+	}{
+		"another object": {
+			"apiVersion: v1\nkind: Namespace\nmetadata: {name: b}\nitems: {}\n", other,
+			[]string{`document 1 (line 1): kind "Namespace" of apiVersion "v1" is no mapping and is passed over`},
+		},
+		"of another group": {
+			"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\n", other, []string{`kind "Deployment" of apiVersion "apps/v1"`},
+		},
+		"in a list": {
+			"apiVersion: v1\nkind: List\nitems: [{apiVersion: v1, kind: Pod}, " + jsonR + "]\n", other,
+			[]string{`item 1: kind "Pod" of apiVersion "v1"`, "FpgaRegion b/r is in "},
+		},
+		"an unknown field": {
+			strings.Replace(functionF, "spec: {", "spec: {note: x, ", 1), with("AcceleratorFunction home/f", good),
+			[]string{`document 1 (line 1): AcceleratorFunction home/f: unknown field "spec.note", which does not count`},
+		},
+		"a misspelt field": {
+			strings.Replace(functionF, "interfaceId", "interfaceID", 1), with("AcceleratorFunction home/f", v2.ReasonInvalidInterfaceID),
+			[]string{`unknown field "spec.interfaceID"`, "AcceleratorFunction home/f leads nowhere: interfaceId"},
+		},
+		"a number for an id": {
+			strings.Replace(functionF, nlb0, "12345678", 1), with("AcceleratorFunction home/f", v2.ReasonInvalidAfuID),
+			[]string{"AcceleratorFunction home/f leads nowhere: spec.afuId cannot be of type number"},
+		},
+		"a number for a label": {
+			strings.Replace(functionF, "name: f", "name: f, labels: {a: 1}", 1), with("AcceleratorFunction home/f", v2.ReasonInvalidName),
+			[]string{"AcceleratorFunction home/f leads nowhere: metadata.labels cannot be of type number"},
+		},
+		"no time": {
+			strings.Replace(functionF, "name: f", "name: f, creationTimestamp: soon", 1), with("AcceleratorFunction home/f", v2.ReasonInvalidMode),
+			[]string{`AcceleratorFunction home/f leads nowhere: parsing time "soon"`},
+		},
+		"a text for a spec": {
+			strings.NewReplacer("namespace: b", "namespace: c", "{interfaceId: "+iface+"}", "x").Replace(regionR),
+			with("FpgaRegion c/r", v2.ReasonInvalidInterfaceID), []string{"FpgaRegion c/r leads nowhere: spec cannot be of type string"},
+		},
+		"an odd name": {
+			strings.Replace(functionF, "name: f", "name: F/x", 1), with("AcceleratorFunction home/F/x", v2.ReasonInvalidName),
+			[]string{`AcceleratorFunction home/"F/x" leads nowhere: metadata.name: a lowercase RFC 1123 subdomain`},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := NewIndex()
+			problems, err := x.Load(files(t, c.text, regionR), "home")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(c.want, readiness(x)); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+			if len(problems) != len(c.problems) {
+				t.Fatalf("problems %v", problems)
+			}
+			for i, text := range c.problems {
+				if !strings.Contains(problems[i].Error(), text) {
+					t.Errorf("problem %d: %v, want %s", i, problems[i], text)
+				}
+			}
+		})
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"strconv"
 	"strings"
-	"unsafe"
 
 	"github.com/inlay-project/inlay/webhook/fpga"
 )
@@ -73,7 +72,7 @@ func refuse(dst []byte, d Decision, code int, q *question, message string) ([]by
 	}
 	outcome := Outcome{
 		Decision: d, Code: code, UID: strings.Clone(q.uid), Namespace: strings.Clone(q.namespace),
-		Pod: strings.Clone(q.pod), Message: strings.Clone(message),
+		Pod: strings.Clone(q.pod.Name()), Message: strings.Clone(message),
 	}
 	dst = appendHead(dst, q.uid)
 	dst = append(dst, `,"allowed":false,"status":{"metadata":{},"status":"Failure","message":`...)
@@ -147,6 +146,3 @@ func appendEscaped(dst []byte, s string) []byte {
 	}
 	return append(dst, b...)
 }
-
-// asString is the text of bytes that nobody changes while the string lives.
-func asString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

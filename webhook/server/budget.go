@@ -1,9 +1,11 @@
 package server
 
 import (
-	"bytes"
 	"context"
 	"errors"
+	"net"
+	"sync"
+	"time"
 
 	"golang.org/x/sync/semaphore"
 )
@@ -11,91 +13,104 @@ import (
 // MaxBody is the size of the largest body that is read. The API server takes objects of 3 MiB at most.
 const MaxBody = 8 << 20
 
-// What bodies and what is parsed of them may hold at a time, in bytes. A slow client holds its body and never a parse.
+// What bodies may hold at a time, in bytes. Reading one takes no further memory to speak of, whatever is in it; the
+// answer to a hostile one is not larger than the body.
 const (
 	smallBody   = 64 << 10 // bodies up to here are small
-	smallBodies = 4 << 20
-	largeBodies = MaxBody
-	smallParse  = 1 << 20 // parses up to here are small
-	smallParses = 4 << 20
-	largeParses = maxParse
-	maxParse    = 32 << 20
+	smallBodies = 8 << 20
+	largeBodies = 2 * MaxBody
+	// callerShare is what one address may hold of the small ones: anybody in the cluster can begin to send a body and let
+	// us wait for its end.
+	callerShare = smallBodies / 4
 
-	// leastParse is what any parse counts for. It bounds how many parsers there are at a time; more than a few a core
-	// would gain nothing.
-	leastParse = 256 << 10
+	maxWait = 2 * time.Second // for a part of the budget; the registration's timeout is 5 s
 )
 
-// valueCost is what fastjson needs for one value, in bytes: a Value is 80, but those that a growing array has left
-// behind stay reachable, which makes up to 5 times that; then the key and the pointer to it. Measured: 430.
-const valueCost = 480
-
-// Errors of bodies that are not parsed.
+// Errors of bodies that are not read.
 var (
 	errTooLarge = errors.New("the body is larger than 8 MiB")
-	errTooMuch  = errors.New("the body has so many values that parsing it would need more than 32 MiB")
 	errBusy     = errors.New("too many requests at a time for the memory that they may use")
 )
 
-// parseCost is an upper bound of the memory that parsing a body takes, its own copy included. Each value comes after
-// one of three characters; those within strings make the bound a little higher.
-func parseCost(body []byte) int64 {
-	values := 1 + bytes.Count(body, []byte{','}) + bytes.Count(body, []byte{'['}) + bytes.Count(body, []byte{'{'})
-	return int64(len(body)) + int64(values)*valueCost
+// budget is memory that requests share.
+type budget struct {
+	small, large *semaphore.Weighted
+
+	mu      sync.Mutex
+	callers map[string]*share
 }
 
-// budget is memory that requests share.
-type budget struct{ bodies, parses [2]*semaphore.Weighted } // small, large
+// share is an address's part of the small bodies.
+type share struct {
+	of    *semaphore.Weighted
+	users int // requests that hold of it, or wait
+}
 
 func newBudget() *budget {
 	return &budget{
-		bodies: [2]*semaphore.Weighted{semaphore.NewWeighted(smallBodies), semaphore.NewWeighted(largeBodies)},
-		parses: [2]*semaphore.Weighted{semaphore.NewWeighted(smallParses), semaphore.NewWeighted(largeParses)},
+		small: semaphore.NewWeighted(smallBodies), large: semaphore.NewWeighted(largeBodies),
+		callers: map[string]*share{},
 	}
 }
 
-// body waits for room for a body of n bytes, which the caller gives back with release.
-func (b *budget) body(ctx context.Context, n int64) (held, error) {
+// body waits for room for a body of n bytes. The caller gives it back with release.
+func (b *budget) body(ctx context.Context, remote string, n int64) (release func(), err error) {
 	if n > smallBody {
-		return hold(ctx, b.bodies[1], n)
+		if err := hold(ctx, b.large, n); err != nil {
+			return nil, err
+		}
+		return func() { b.large.Release(n) }, nil
 	}
-	return hold(ctx, b.bodies[0], n)
-}
-
-// parse waits for room for a parse. Who holds it waits for nothing any more, so that the wait ends.
-func (b *budget) parse(ctx context.Context, cost int64) (held, error) {
-	switch {
-	case cost > maxParse:
-		return held{}, errTooMuch
-	case cost > smallParse:
-		return hold(ctx, b.parses[1], cost)
-	default:
-		return hold(ctx, b.parses[0], max(cost, leastParse))
+	caller, _, err := net.SplitHostPort(remote)
+	if err != nil {
+		caller = remote
 	}
+	own := b.enter(caller)
+	if err := hold(ctx, own.of, n); err != nil {
+		b.leave(caller, own)
+		return nil, err
+	}
+	if err := hold(ctx, b.small, n); err != nil {
+		own.of.Release(n)
+		b.leave(caller, own)
+		return nil, err
+	}
+	return func() {
+		b.small.Release(n)
+		own.of.Release(n)
+		b.leave(caller, own)
+	}, nil
 }
 
-// held is a part of a budget.
-type held struct {
-	of *semaphore.Weighted
-	n  int64
+func (b *budget) enter(caller string) *share {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.callers[caller]
+	if s == nil {
+		s = &share{of: semaphore.NewWeighted(callerShare)}
+		b.callers[caller] = s
+	}
+	s.users++
+	return s
 }
 
-// release gives the part back; more than once does no harm.
-func (h *held) release() {
-	if h.of != nil {
-		h.of.Release(h.n)
-		h.of = nil
+func (b *budget) leave(caller string, s *share) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s.users--; s.users == 0 {
+		delete(b.callers, caller)
 	}
 }
 
 // hold makes a timer only if it must wait.
-func hold(ctx context.Context, of *semaphore.Weighted, n int64) (held, error) {
-	if !of.TryAcquire(n) {
-		ctx, cancel := context.WithTimeout(ctx, maxWait)
-		defer cancel()
-		if err := of.Acquire(ctx, n); err != nil {
-			return held{}, errBusy
-		}
+func hold(ctx context.Context, of *semaphore.Weighted, n int64) error {
+	if of.TryAcquire(n) {
+		return nil
 	}
-	return held{of, n}, nil
+	ctx, cancel := context.WithTimeout(ctx, maxWait)
+	defer cancel()
+	if err := of.Acquire(ctx, n); err != nil {
+		return errBusy
+	}
+	return nil
 }

@@ -4,7 +4,8 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/valyala/fastjson"
+	"github.com/inlay-project/inlay/webhook/fpga"
+	"github.com/inlay-project/inlay/webhook/jsonread"
 )
 
 // Limits of what is echoed or logged, in bytes. A uid has 36 characters; the longest name that Kubernetes allows is 253.
@@ -19,140 +20,178 @@ const (
 	reviewKind    = "AdmissionReview"
 )
 
-// question is a review's request: the members that are looked at. Its strings live as long as what was parsed.
+// question is a review's request: the members that are looked at. It lives as long as the body.
 type question struct {
 	uid                      string
 	group, version, resource string
 	subResource              string
 	namespace, operation     string
-	object                   *fastjson.Value // nil = absent or null
-	pod                      string          // its name, once it has been read
-	warnings                 []string
+
+	hasPod bool // there is an object, and it is not null
+	pod    fpga.Pod
+	podErr error // why the object is no pod
+
+	warnings []string
 }
 
-// envelope takes the request out of a review. Where a name appears twice it is unclear which one others would believe,
-// so it is refused. The question has the uid even if there is an error, if that much could be read.
-func envelope(v *fastjson.Value) (q question, err error) {
-	top, err := v.Object()
-	if err != nil {
-		return q, fmt.Errorf("the body is no AdmissionReview but %s", aType(v))
+// notReviewError says that what came is no AdmissionReview that could be answered.
+type notReviewError struct{ text string }
+
+func (e notReviewError) Error() string { return e.text }
+
+// members remembers which members of an object were read. Where a name appears twice it is unclear which one others would
+// believe, so it is refused.
+type members uint
+
+func (m *members) once(bit int, path string) error {
+	if *m&(1<<bit) != 0 {
+		return notReviewError{path + " appears twice"}
 	}
-	var apiVersion, kind, request *fastjson.Value
-	twice := ""
-	top.Visit(func(key []byte, v *fastjson.Value) {
+	*m |= 1 << bit
+	return nil
+}
+
+// envelope reads a review, in one go from its first byte to its last. The question has what was read even if there is
+// an error: a refusal should carry the uid.
+func envelope(r *jsonread.Reader, q *question) error {
+	if k := r.Kind(); k != jsonread.Object && k != jsonread.End {
+		return first(r.Skip(), r.End(), notReviewError{"the body is no AdmissionReview but " + k.String()})
+	}
+	var apiVersion, kind string
+	var wrong error // with what was said, not with how: the rest is still read
+	hasRequest := false
+	seen := members(0)
+	err := r.Object(func(key []byte) error {
+		const none = "the body is no AdmissionReview: "
 		switch string(key) {
 		case "apiVersion":
-			once(&apiVersion, v, "apiVersion", &twice)
+			return seen.read(r, 0, none+"apiVersion", &wrong, func() error { return stringMember(r, "apiVersion", &apiVersion) })
 		case "kind":
-			once(&kind, v, "kind", &twice)
+			return seen.read(r, 1, none+"kind", &wrong, func() error { return stringMember(r, "kind", &kind) })
 		case "request":
-			once(&request, v, "request", &twice)
+			return seen.read(r, 2, none+"request", &wrong, func() error { return q.read(r, &hasRequest) })
 		}
+		return nil
 	})
-	if request != nil && twice == "" {
-		// First of all the uid: a refusal should carry it.
-		if err := q.read(request); err != nil {
-			return q, err
-		}
+	if err == nil {
+		err = r.End()
 	}
-	if twice != "" {
-		return q, fmt.Errorf("the body is no AdmissionReview: %s appears twice", twice)
+	switch {
+	case err != nil:
+		return err
+	case wrong != nil:
+		return wrong
+	case kind != reviewKind:
+		return notReviewError{fmt.Sprintf("the body is no AdmissionReview: kind is %.80q", kind)}
+	case apiVersion != reviewVersion:
+		return notReviewError{fmt.Sprintf("the body is no AdmissionReview of %s: apiVersion is %.80q", reviewVersion, apiVersion)}
+	case !hasRequest:
+		return notReviewError{"the AdmissionReview has no request"}
 	}
-	if k, _ := text(kind, "kind"); k != reviewKind {
-		return q, fmt.Errorf("the body is no AdmissionReview: kind is %.80q", k)
+	return nil
+}
+
+// read reads a member that has not been read before. One that is JSON and not what is expected there is noted and passed
+// over, so that the rest can still be read; the first such one counts.
+func (m *members) read(r *jsonread.Reader, bit int, path string, wrong *error, read func() error) error {
+	mark := r.Mark()
+	err := m.once(bit, path)
+	if err == nil {
+		err = read()
 	}
-	if a, _ := text(apiVersion, "apiVersion"); a != reviewVersion {
-		return q, fmt.Errorf("the body is no AdmissionReview of %s: apiVersion is %.80q", reviewVersion, a)
+	if err == nil {
+		return nil // before refused, which is on the heap
 	}
-	if request == nil || request.Type() == fastjson.TypeNull {
-		return q, errors.New("the AdmissionReview has no request")
+	var refused notReviewError
+	if !errors.As(err, &refused) {
+		return err
 	}
-	return q, nil
+	if *wrong == nil {
+		*wrong = refused
+	}
+	r.Back(mark)
+	return nil
 }
 
 // read takes what is needed out of the member request.
-func (q *question) read(request *fastjson.Value) error {
-	if request.Type() == fastjson.TypeNull {
+func (q *question) read(r *jsonread.Reader, there *bool) error {
+	if r.Kind() == jsonread.Null {
 		return nil
 	}
-	o, err := request.Object()
-	if err != nil {
-		return fmt.Errorf("request is %s, not an object", aType(request))
+	*there = true
+	seen := members(0)
+	var wrong error
+	text := func(bit int, path string, into *string) error {
+		return seen.read(r, bit, path, &wrong, func() error { return stringMember(r, path, into) })
 	}
-	var uid, resource, subResource, namespace, operation *fastjson.Value
-	twice := ""
-	o.Visit(func(key []byte, v *fastjson.Value) {
+	err := object(r, "request", func(key []byte) error {
 		switch string(key) {
 		case "uid":
-			once(&uid, v, "uid", &twice)
-		case "resource":
-			once(&resource, v, "resource", &twice)
+			return text(0, "request.uid", &q.uid)
 		case "subResource":
-			once(&subResource, v, "subResource", &twice)
+			return text(1, "request.subResource", &q.subResource)
 		case "namespace":
-			once(&namespace, v, "namespace", &twice)
+			return text(2, "request.namespace", &q.namespace)
 		case "operation":
-			once(&operation, v, "operation", &twice)
+			return text(3, "request.operation", &q.operation)
+		case "resource":
+			return seen.read(r, 4, "request.resource", &wrong, func() error { return q.readResource(r) })
 		case "object":
-			once(&q.object, v, "object", &twice)
+			return seen.read(r, 5, "request.object", &wrong, func() error { return q.readObject(r) })
 		}
+		return nil
 	})
-	if q.uid, err = text(uid, "request.uid"); err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if len(q.uid) > maxUID {
+	case len(q.uid) > maxUID:
 		q.uid = ""
-		return fmt.Errorf("request.uid is longer than %d bytes", maxUID)
+		return notReviewError{fmt.Sprintf("request.uid is longer than %d bytes", maxUID)}
 	}
-	if twice != "" {
-		return fmt.Errorf("request.%s appears twice", twice)
-	}
-	if q.subResource, err = text(subResource, "request.subResource"); err != nil {
-		return err
-	}
-	if q.namespace, err = text(namespace, "request.namespace"); err != nil {
-		return err
-	}
-	if q.operation, err = text(operation, "request.operation"); err != nil {
-		return err
-	}
-	if q.object != nil && q.object.Type() == fastjson.TypeNull {
-		q.object = nil
-	}
-	return q.readResource(resource)
+	return wrong
 }
 
-func (q *question) readResource(v *fastjson.Value) error {
-	if v == nil || v.Type() == fastjson.TypeNull {
+// readObject reads the pod as far as it is one; whether that matters is decided when the whole request is known.
+func (q *question) readObject(r *jsonread.Reader) error {
+	if r.Kind() == jsonread.Null {
+		return nil
+	}
+	q.hasPod = true
+	mark := r.Mark()
+	q.pod, q.podErr = fpga.DecodePod(r)
+	var notPod *fpga.DecodeError
+	if errors.As(q.podErr, &notPod) {
+		r.Back(mark) // the rest of it is skipped
+		return nil
+	}
+	return q.podErr
+}
+
+func (q *question) readResource(r *jsonread.Reader) error {
+	if r.Kind() == jsonread.Null {
 		return nil // the resource of no name is the wrong one
 	}
-	o, err := v.Object()
-	if err != nil {
-		return fmt.Errorf("request.resource is %s, not an object", aType(v))
-	}
-	var group, version, resource *fastjson.Value
-	twice := ""
-	o.Visit(func(key []byte, v *fastjson.Value) {
+	seen := members(0)
+	return object(r, "request.resource", func(key []byte) error {
 		switch string(key) {
 		case "group":
-			once(&group, v, "group", &twice)
+			return first(seen.once(0, "request.resource.group"), stringMember(r, "request.resource.group", &q.group))
 		case "version":
-			once(&version, v, "version", &twice)
+			return first(seen.once(1, "request.resource.version"), stringMember(r, "request.resource.version", &q.version))
 		case "resource":
-			once(&resource, v, "resource", &twice)
+			return first(seen.once(2, "request.resource.resource"), stringMember(r, "request.resource.resource", &q.resource))
 		}
+		return nil
 	})
-	if twice != "" {
-		return fmt.Errorf("request.resource.%s appears twice", twice)
+}
+
+func first(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
 	}
-	if q.group, err = text(group, "request.resource.group"); err != nil {
-		return err
-	}
-	if q.version, err = text(version, "request.resource.version"); err != nil {
-		return err
-	}
-	q.resource, err = text(resource, "request.resource.resource")
-	return err
+	return nil
 }
 
 // wrongResource says why a review of another resource than pods is not answered: a registration sends what we would
@@ -165,55 +204,29 @@ func (q *question) wrongResource() string {
 		q.resource, q.group, q.version)
 }
 
-// otherKind says why an object that says what it is is no pod. One that does not say is what the request's resource is.
-func otherKind(object *fastjson.Value) string {
-	for _, m := range [...]struct{ name, want string }{{"kind", "Pod"}, {"apiVersion", "v1"}} {
-		got, err := text(object.Get(m.name), "request.object."+m.name)
-		if err != nil {
-			return err.Error()
-		}
-		if got != "" && got != m.want {
-			return fmt.Sprintf("request.object is no pod: its %s is %.80q", m.name, got)
-		}
-	}
-	return ""
+// object reads a member that must be an object.
+func object(r *jsonread.Reader, path string, visit func(key []byte) error) error {
+	return expected(r.Object(visit), path)
 }
 
-// once keeps a member's value, or the name of a member that has come before.
-func once(into **fastjson.Value, v *fastjson.Value, name string, twice *string) {
-	if *into != nil {
-		*twice = name
-		return
+// stringMember reads a member that must be a string; null is "". The text is the body's own where that is possible.
+func stringMember(r *jsonread.Reader, path string, into *string) error {
+	if r.Kind() == jsonread.Null {
+		return nil
 	}
-	*into = v
+	var err error
+	*into, err = r.String()
+	return expected(err, path)
 }
 
-// text gives a member that must be a string; absent and null are "".
-func text(v *fastjson.Value, path string) (string, error) {
-	if v == nil || v.Type() == fastjson.TypeNull {
-		return "", nil
+// expected names the member that is of another type.
+func expected(err error, path string) error {
+	if err == nil {
+		return nil // before t, which is on the heap
 	}
-	b, err := v.StringBytes()
-	if err != nil {
-		return "", fmt.Errorf("%s is %s, not a string", path, aType(v))
+	var t *jsonread.TypeError
+	if errors.As(err, &t) {
+		return notReviewError{path + " " + t.Error()}
 	}
-	return asString(b), nil
-}
-
-// aType names a value's type with its article.
-func aType(v *fastjson.Value) string {
-	switch v.Type() {
-	case fastjson.TypeObject:
-		return "an object"
-	case fastjson.TypeArray:
-		return "an array"
-	case fastjson.TypeString:
-		return "a string"
-	case fastjson.TypeNumber:
-		return "a number"
-	case fastjson.TypeNull:
-		return "null"
-	default:
-		return "a boolean"
-	}
+	return err
 }

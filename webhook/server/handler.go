@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -25,10 +24,6 @@ const (
 	CheckPath  = "/pods/check"
 )
 
-// maxSpent is the sum of the costs after which a parser is thrown away. Each of its values keeps the largest list or
-// object that it ever held, so that many small bodies could make a parser of any size.
-const maxSpent = 16 << 20
-
 // handler answers the two paths.
 type handler struct {
 	tables   Tables
@@ -38,12 +33,12 @@ type handler struct {
 	budget   *budget
 	draining atomic.Bool
 	now      func() time.Time
-	bodies   sync.Pool // of *buffer, smallBody at most
+	bodies   sync.Pool // of *buffer, small ones
 	reviews  sync.Pool // of *reviewer
 }
 
-// buffer holds a body and then its answer.
-type buffer struct{ b []byte }
+// buffer holds a body and its answer.
+type buffer struct{ b, answer []byte }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var check bool
@@ -78,7 +73,7 @@ func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.As(err, &known):
 		status = known.status
-	case errors.Is(err, errTooLarge), errors.Is(err, errTooMuch):
+	case errors.Is(err, errTooLarge):
 		status = http.StatusRequestEntityTooLarge
 	case errors.Is(err, errBusy):
 		status = http.StatusServiceUnavailable
@@ -100,24 +95,24 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request, check bool) (De
 	if err := acceptable(r); err != nil {
 		return Malformed, err
 	}
-	room, err := h.budget.body(r.Context(), r.ContentLength)
+	release, err := h.budget.body(r.Context(), r.RemoteAddr, r.ContentLength)
 	if err != nil {
-		return Malformed, err
+		return Busy, err
 	}
-	defer room.release()
+	defer release()
 	body, _ := h.bodies.Get().(*buffer)
 	if body == nil {
 		body = &buffer{}
 	}
 	defer func() {
-		if cap(body.b) <= smallBody {
+		if cap(body.b) <= smallBody && cap(body.answer) <= smallBody {
 			h.bodies.Put(body)
 		}
 	}()
 	if err := body.read(r.Body, int(r.ContentLength)); err != nil {
 		return Malformed, err
 	}
-	answer, outcome, err := h.review(r.Context(), body.b, check)
+	answer, outcome, err := h.review(body, check)
 	if err != nil {
 		return outcome.Decision, err
 	}
@@ -131,9 +126,7 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request, check bool) (De
 		header.Set("Connection", "close") // the client's next request goes to another replica
 	}
 	_, _ = w.Write(answer) // the client has gone: nobody to tell
-	if cap(answer) <= smallBody {
-		body.b = answer[:0] // the answer was written over the body, or grew out of it
-	}
+	body.answer = answer[:0]
 	return outcome.Decision, nil
 }
 
@@ -174,30 +167,20 @@ func (b *buffer) read(from io.Reader, n int) error {
 	return nil
 }
 
-// review answers a body within the budget. The answer is written over the body.
-func (h *handler) review(ctx context.Context, body []byte, check bool) (answer []byte, outcome Outcome, err error) {
-	cost := parseCost(body)
-	room, err := h.budget.parse(ctx, cost)
-	if err != nil {
-		return nil, Outcome{Decision: Malformed}, err
-	}
-	defer room.release()
+// review answers a body.
+func (h *handler) review(body *buffer, check bool) (answer []byte, outcome Outcome, err error) {
 	rv, _ := h.reviews.Get().(*reviewer)
 	if rv == nil {
 		rv = &reviewer{}
 	}
 	defer func() {
 		if mistake := recover(); mistake != nil {
-			// What the parser holds may be half made: it is not put back.
 			answer, outcome = h.panicked(mistake, rv.uid)
 			err = nil
-			return
 		}
-		if rv.spent += cost; rv.spent <= maxSpent {
-			h.reviews.Put(rv)
-		}
+		h.reviews.Put(rv)
 	}()
-	return rv.review(body[:0], body, check, h.tables, h.options)
+	return rv.review(body.answer[:0], body.b, check, h.tables, h.options)
 }
 
 // panicked denies a pod that a mistake in the program kept from being looked at.

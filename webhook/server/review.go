@@ -1,14 +1,12 @@
 package server
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 
-	"github.com/valyala/fastjson"
-
 	"github.com/inlay-project/inlay/webhook/fpga"
+	"github.com/inlay-project/inlay/webhook/jsonread"
 )
 
 // Tables are the mappings.
@@ -28,6 +26,8 @@ const (
 	Translated Decision = "translated" // allowed, with a patch
 	Denied     Decision = "denied"
 	Malformed  Decision = "malformed" // it could not be read, and was not allowed
+	Unready    Decision = "unready"   // not allowed, because the mappings are not known yet
+	Busy       Decision = "busy"      // not read: too many at a time
 )
 
 // Outcome tells what was answered, for logs and metrics.
@@ -42,41 +42,41 @@ type Outcome struct {
 }
 
 // Review answers one AdmissionReview of a pod. With check it says whether the pod may be as it is, without it how it is
-// to be changed. An error means that the body cannot be parsed; whatever else is wrong is in the answer.
+// to be changed. An error means that the body is no JSON and not even its uid could be read; whatever else is wrong is
+// in the answer.
 func Review(body []byte, check bool, t Tables, o fpga.Options) (answer []byte, outcome Outcome, err error) {
 	if len(body) > MaxBody {
 		return nil, Outcome{Decision: Malformed}, errTooLarge
-	}
-	if parseCost(body) > maxParse {
-		return nil, Outcome{Decision: Malformed}, errTooMuch
 	}
 	return (&reviewer{}).review(nil, body, check, t, o)
 }
 
 // reviewer is what one review needs; it can be used again.
 type reviewer struct {
-	parser fastjson.Parser
-	spent  int64  // the cost of all that the parser has parsed
-	uid    string // of the review; lives as long as what was parsed
+	json  jsonread.Reader
+	patch []byte // memory for the next one
+	uid   string // of the review; lives as long as the body
 }
 
-// review appends the answer to dst, which may be the body's own memory: the parser has copied the body by then.
+// review appends the answer to dst.
 func (r *reviewer) review(dst, body []byte, check bool, t Tables, o fpga.Options) ([]byte, Outcome, error) {
+	var q question
 	r.uid = ""
-	if len(body) > smallBody && !json.Valid(body) {
-		// fastjson's errors quote the rest of the body, once for each level.
-		return nil, Outcome{Decision: Malformed}, errors.New("the body is no JSON")
-	}
-	v, err := r.parser.ParseBytes(body)
-	if err != nil {
-		return nil, Outcome{Decision: Malformed}, fmt.Errorf("the body is no JSON: %.200s", err)
-	}
-	q, err := envelope(v)
+	r.json.Reset(body)
+	err := envelope(&r.json, &q)
 	r.uid = q.uid
-	if err != nil {
-		dst, outcome := refuse(dst, Malformed, codeMalformed, &q, err.Error())
+	var notReview notReviewError
+	switch {
+	case err == nil:
+	case errors.As(err, &notReview):
+		dst, outcome := refuse(dst, Malformed, codeMalformed, &q, notReview.Error())
 		outcome.NoReview = true
 		return dst, outcome, nil
+	case q.uid != "":
+		dst, outcome := refuse(dst, Malformed, codeMalformed, &q, "the body is "+err.Error())
+		return dst, outcome, nil
+	default:
+		return nil, Outcome{Decision: Malformed}, fmt.Errorf("the body is %w", err)
 	}
 	if len(q.namespace) > maxName {
 		q.namespace = ""
@@ -87,50 +87,36 @@ func (r *reviewer) review(dst, body []byte, check bool, t Tables, o fpga.Options
 		dst, outcome := refuse(dst, Malformed, codeMalformed, &q, message)
 		return dst, outcome, nil
 	}
-	if q.subResource != "" {
-		// None of them can give a container a resource or a variable that it did not have when it was created: resize
+	if q.subResource != "" || !q.hasPod {
+		// No subresource can give a container a resource or a variable that it did not have when it was created: resize
 		// changes cpu and memory, ephemeral containers may have no resources, the others leave spec alone. Their
-		// objects need not be pods either.
+		// objects need not be pods either. And where there is no object, there is nothing to give.
 		return allow(dst, &q, nil, nil, nil), Outcome{Decision: Allowed}, nil
 	}
-	if q.object == nil {
-		if q.operation == "DELETE" {
-			return allow(dst, &q, nil, nil, nil), Outcome{Decision: Allowed}, nil
-		}
-		dst, outcome := refuse(dst, Malformed, codeMalformed, &q, "request.object is missing")
+	if q.podErr != nil {
+		dst, outcome := refuse(dst, Malformed, codeMalformed, &q, "request.object: "+q.podErr.Error())
 		return dst, outcome, nil
 	}
-	dst, outcome := r.pod(dst, &q, check, t, o)
+	dst, outcome := r.judge(dst, &q, check, t, o)
 	return dst, outcome, nil
 }
 
-// pod answers for the pod of a review. An UPDATE is looked at like a CREATE; the registration sends none.
-func (r *reviewer) pod(dst []byte, q *question, check bool, t Tables, o fpga.Options) ([]byte, Outcome) {
-	if q.object.Type() != fastjson.TypeObject {
-		return refuse(dst, Malformed, codeMalformed, q, "request.object is "+aType(q.object)+", not an object")
-	}
-	if message := otherKind(q.object); message != "" {
-		return refuse(dst, Malformed, codeMalformed, q, message)
-	}
-	pod, err := fpga.DecodePod(q.object)
-	if err != nil {
-		return refuse(dst, Malformed, codeMalformed, q, "request.object: "+err.Error())
-	}
-	q.pod = pod.Name()
-	if own := pod.In(""); own != "" && q.namespace != "" && own != q.namespace {
+// judge answers for the pod. An UPDATE is looked at like a CREATE; the registration sends none.
+func (r *reviewer) judge(dst []byte, q *question, check bool, t Tables, o fpga.Options) ([]byte, Outcome) {
+	if own := q.pod.In(""); own != "" && q.namespace != "" && own != q.namespace {
 		// The API server has put the one into the other by now. Whose mappings would count?
 		return refuse(dst, Malformed, codeMalformed, q,
 			fmt.Sprintf("the pod's namespace %.63q is not the request's, %.63q", own, q.namespace))
 	}
 	if missing := t.Missing(); len(missing) > 0 {
-		return refuse(dst, Denied, codeNotReady, q, "inlay-webhook is not ready: "+strings.Join(missing, "; "))
+		return refuse(dst, Unready, codeNotReady, q, "inlay-webhook is not ready: "+strings.Join(missing, "; "))
 	}
-	namespace := pod.In(q.namespace)
+	table := t.Table(q.pod.In(q.namespace))
 	var v fpga.Verdict
 	if check {
-		v = fpga.Check(pod, q.namespace, t.Table(namespace))
+		v = fpga.Check(q.pod, q.namespace, table)
 	} else {
-		v = fpga.Translate(pod, q.namespace, t.Table(namespace), o)
+		v = fpga.Translate(q.pod, q.namespace, table, o)
 	}
 	if v.Denied != "" {
 		q.warnings = v.Warnings
@@ -139,7 +125,10 @@ func (r *reviewer) pod(dst []byte, q *question, check bool, t Tables, o fpga.Opt
 	if len(v.Patch) == 0 {
 		return allow(dst, q, nil, v.Warnings, v.Uses), Outcome{Decision: Allowed}
 	}
-	patch, err := v.MarshalPatch()
+	patch, err := v.AppendPatch(r.patch[:0])
+	if cap(patch) <= smallBody {
+		r.patch = patch
+	}
 	if err != nil {
 		return refuse(dst, Denied, codeMistake, q, "the patch cannot be written: "+err.Error())
 	}

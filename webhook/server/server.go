@@ -18,11 +18,10 @@ import (
 	"github.com/inlay-project/inlay/webhook/fpga"
 )
 
-// Limits of a connection. The API server gives up after 10 s by default, and after 30 s at most.
+// Limits of a connection.
 const (
-	readHeaderTimeout = 5 * time.Second
-	readTimeout       = 10 * time.Second // header and body
-	maxWait           = 5 * time.Second  // for a part of the budget
+	readHeaderTimeout = 2 * time.Second
+	readTimeout       = 3 * time.Second  // header and body; the registration's timeout is 5 s
 	writeTimeout      = 30 * time.Second // from the header's end to the answer's
 	idleTimeout       = 2 * time.Minute  // longer than the API server's 90 s, so that it closes first and meets no race
 	maxHeaderBytes    = 16 << 10

@@ -11,9 +11,6 @@ import (
 	v2 "github.com/inlay-project/inlay/webhook/api/v2"
 )
 
-// kinds share the names of a namespace.
-var kinds = [...]v2.Kind{v2.KindAcceleratorFunction, v2.KindFpgaRegion}
-
 // mapping is one object's place in its namespace.
 type mapping struct {
 	kind v2.Kind
@@ -151,7 +148,7 @@ func (w *Writer) lookAt(namespace, name string) {
 	if w.queue == nil || !w.complete() {
 		return
 	}
-	for _, kind := range kinds {
+	for _, kind := range v2.Kinds() {
 		if i := (item{mapping{kind, name}, namespace}); w.differs(i) {
 			w.queue.Add(i)
 		}
@@ -172,7 +169,14 @@ func (w *Writer) lookAtAll() {
 }
 
 // complete tells whether both kinds are known: before, a name may look free that is not.
-func (w *Writer) complete() bool { return w.synced[kinds[0]] && w.synced[kinds[1]] }
+func (w *Writer) complete() bool {
+	for _, kind := range v2.Kinds() {
+		if !w.synced[kind] {
+			return false
+		}
+	}
+	return true
+}
 
 func (w *Writer) differs(i item) bool {
 	s, known := w.known[i.namespace][i.mapping]

@@ -37,17 +37,21 @@ type events struct {
 	cancel context.CancelCauseFunc
 	began  time.Time
 	life   *time.Timer // ends the stream
-	stall  *time.Timer // ends a beginning that stands still; nil after it
+	stall  *time.Timer // ends a beginning that stands still
 	body   io.ReadCloser
-	json   *json.Decoder
-	raw    json.RawMessage
-	over   bool // its end has been told
+
+	// Of Decode:
+	beginning bool // what comes is the state that the stream begins with
+	json      *json.Decoder
+	raw       json.RawMessage
+	over      bool // its end has been told
 }
 
-// Close implements watch.Decoder.
+// Close implements watch.Decoder. It may come while Decode works.
 func (e *events) Close() {
 	e.cancel(errClosed)
 	e.life.Stop()
+	e.stall.Stop()
 	if e.body != nil {
 		e.body.Close()
 	}
@@ -74,8 +78,11 @@ func (e *events) Decode() (watch.EventType, runtime.Object, error) {
 			return "", nil, io.EOF
 		}
 		e.raw = event.Object
-		if e.stall != nil {
+		if e.beginning {
 			e.stall.Reset(e.answer)
+			if e.stream.Err() != nil {
+				e.stall.Stop() // Close may have stopped it before that
+			}
 		}
 		switch event.Type {
 		case watch.Bookmark:
@@ -105,9 +112,9 @@ func (e *events) bookmark(raw []byte) (watch.EventType, runtime.Object, error) {
 		e.end(fmt.Errorf("bookmark: %w", err))
 		return "", nil, io.EOF
 	}
-	if e.stall != nil && b.Annotations[metav1.InitialEventsAnnotationKey] == "true" {
+	if e.beginning && b.Annotations[metav1.InitialEventsAnnotationKey] == "true" {
 		e.stall.Stop()
-		e.stall = nil
+		e.beginning = false
 	}
 	return watch.Bookmark, b, nil
 }

@@ -333,29 +333,33 @@ func TestAMappingThatCannotBeReadLeadsNowhereAndTheOthersAreRead(t *testing.T) {
 
 func TestAnAPIServerThatIsAwayIsAskedMoreAndMoreRarely(t *testing.T) {
 	for name, o := range servers {
-		t.Run(name, func(t *testing.T) {
-			r := start(t, o, "", quick(), func(s *followtest.Server) { s.SetDown(http.StatusInternalServerError) })
-			time.Sleep(time.Second)
-			r.until("away", func() bool { return len(r.aways) > 0 })
-			// 20, 40, 80, 160, 200, 200 … ms, each at least half of it: not more than 14 tries of two requests.
-			n := r.server.Requests("watch") + r.server.Requests("list")
-			if n > 30 {
-				t.Errorf("%d requests in a second", n)
-			}
-			r.mu.Lock()
-			if len(r.aways) == 0 || len(r.aways) > 15 || !strings.Contains(r.aways[0].Error(), "the API server is down") {
-				t.Errorf("away %v", r.aways)
-			}
-			r.mu.Unlock()
-			if told := count(r.logs, "cannot be followed"); told != 1 {
-				t.Errorf("logged %d times", told)
-			}
-			r.server.Put(v2.KindAcceleratorFunction, "a", "f", function(iface))
-			r.server.SetDown(0)
-			r.untilObjects("back", map[string]string{"a/f": iface})
-			r.until("in step", func() bool { return !r.step.IsZero() && count(r.logs, "followed again") == 1 })
-		})
+		t.Run(name, func(t *testing.T) { isAskedMoreAndMoreRarely(t, o, http.StatusInternalServerError) })
+		t.Run(name+"/410 for ever", func(t *testing.T) { isAskedMoreAndMoreRarely(t, o, http.StatusGone) })
 	}
+}
+
+func isAskedMoreAndMoreRarely(t *testing.T, o followtest.Options, answer int) {
+	t.Helper()
+	r := start(t, o, "", quick(), func(s *followtest.Server) { s.SetDown(answer) })
+	time.Sleep(time.Second)
+	r.until("away", func() bool { return len(r.aways) > 0 })
+	// 20, 40, 80, 160, 200, 200 … ms, each at least half of it: not more than 14 tries of two requests.
+	n := r.server.Requests("watch") + r.server.Requests("list")
+	if n > 30 {
+		t.Errorf("%d requests in a second", n)
+	}
+	r.mu.Lock()
+	if len(r.aways) == 0 || len(r.aways) > 15 || !strings.Contains(r.aways[0].Error(), "the API server is down") {
+		t.Errorf("away %v", r.aways)
+	}
+	r.mu.Unlock()
+	if told := count(r.logs, "cannot be followed"); told != 1 {
+		t.Errorf("logged %d times", told)
+	}
+	r.server.Put(v2.KindAcceleratorFunction, "a", "f", function(iface))
+	r.server.SetDown(0)
+	r.untilObjects("back", map[string]string{"a/f": iface})
+	r.until("in step", func() bool { return !r.step.IsZero() && count(r.logs, "followed again") == 1 })
 }
 
 // Run must end soon in every state, also while it waits for a server that refuses connections.

@@ -29,6 +29,8 @@ type source struct {
 	limits
 	// unselected is set when the server cannot select by interface id.
 	unselected atomic.Bool
+	// forgotten is set while the last list, or the last beginning of a stream, was answered with 410.
+	forgotten atomic.Bool
 }
 
 // List implements cache.Lister, which the Reflector does not call.
@@ -43,11 +45,32 @@ func (s *source) Watch(options metav1.ListOptions) (watch.Interface, error) {
 
 // ListWithContext implements cache.ListerWithContext: one request, the pages are the Reflector's.
 func (s *source) ListWithContext(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+	switch options.ResourceVersion {
+	case "0":
+		// The Reflector's first list would take any age, and an API server's cache may lag: what was deleted before this
+		// process began would come back, and be told to be in step as of now.
+		options.ResourceVersion = ""
+	case "":
+	default:
+		// A list not older than what is known. With a limit, which the Reflector keeps if the first list had pages, it
+		// would be the state of exactly then.
+		options.Limit = 0
+	}
 	list, err := s.list(ctx, options)
-	if err != nil && ctx.Err() == nil && !apierrors.IsResourceExpired(err) { // for that one the Reflector lists anew
+	switch {
+	case err == nil:
+		s.forgotten.Store(false)
+	case ctx.Err() == nil && !s.anew(err):
 		s.step.ended(err)
 	}
 	return list, err
+}
+
+// anew tells whether an error is a first 410: the Reflector asks again at once, for the newest state, and that is no
+// break. A server that answers so again would be asked without a pause.
+func (s *source) anew(err error) bool {
+	expired := apierrors.IsResourceExpired(err)
+	return !s.forgotten.Swap(expired) && expired
 }
 
 func (s *source) list(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
@@ -89,10 +112,11 @@ func (s *source) WatchWithContext(ctx context.Context, options metav1.ListOption
 		e.Close()
 		return nil, s.refused(ctx, err, beginning)
 	}
-	e.body, e.json = body, json.NewDecoder(body)
-	if !beginning {
+	e.body, e.json, e.beginning = body, json.NewDecoder(body), beginning
+	if beginning {
+		s.forgotten.Store(false)
+	} else {
 		e.stall.Stop()
-		e.stall = nil
 		s.step.opened()
 	}
 	return watch.NewStreamWatcher(e, apierrors.NewClientErrorReporter(http.StatusInternalServerError, "watch", "ClientWatchDecoding")), nil
@@ -105,7 +129,8 @@ func (s *source) refused(ctx context.Context, err error, beginning bool) error {
 		// The Reflector would wait for these itself, and not end with ctx. Of any other it lists, which tells whether
 		// the server is away or only has no WatchList.
 		return errors.New(err.Error())
-	case !beginning && ctx.Err() == nil:
+	case ctx.Err() != nil:
+	case !beginning, apierrors.IsResourceExpired(err) && !s.anew(err):
 		s.step.ended(err)
 	}
 	return err

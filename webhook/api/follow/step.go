@@ -149,7 +149,7 @@ func (s *step) ended(err error) {
 		// A history that the server has forgotten is what a break ends with often, and a list mends it.
 		s.expired = true
 	default:
-		s.wait = min(2*s.wait, s.limits.last)
+		s.wait = min(2*s.wait, s.last)
 	}
 	s.next = time.Now().Add(s.wait/2 + rand.N(s.wait/2))
 	if text := err.Error(); text != s.away {

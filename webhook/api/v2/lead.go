@@ -14,6 +14,9 @@ import (
 // Prefix begins the name of every resource that a mapping can stand for, and of every resource that it leads to.
 const Prefix = "fpga.intel.com/"
 
+// ModeLabel is the node label with the mode that a node's cards are in.
+const ModeLabel = Prefix + "mode"
+
 // Kind is the kind of a mapping.
 type Kind string
 
@@ -22,6 +25,9 @@ const (
 	KindAcceleratorFunction Kind = "AcceleratorFunction"
 	KindFpgaRegion          Kind = "FpgaRegion"
 )
+
+// Kinds gives both, always in this order.
+func Kinds() [2]Kind { return [...]Kind{KindAcceleratorFunction, KindFpgaRegion} }
 
 // Mode is how a container gets what a mapping leads to; it is also the mode of the nodes that can serve it.
 type Mode string
@@ -56,15 +62,15 @@ type Target struct {
 	Resource  string          // with the prefix: fpga.intel.com/region-…
 }
 
-// Invalid is the error of a mapping that leads nowhere.
+// InvalidError is the error of a mapping that leads nowhere.
 //
 // +kubebuilder:object:generate=false
-type Invalid struct {
+type InvalidError struct {
 	Reason  string // of the condition Ready
 	Message string
 }
 
-func (e *Invalid) Error() string { return e.Message }
+func (e *InvalidError) Error() string { return e.Message }
 
 // Object is an AcceleratorFunction or an FpgaRegion.
 //
@@ -73,7 +79,7 @@ type Object interface {
 	metav1.Object
 	runtime.Object
 	Kind() Kind
-	// Lead says where the mapping leads; the error is an *Invalid. It looks at this object alone: that an older object
+	// Lead says where the mapping leads; the error is an *InvalidError. It looks at this object alone: that an older object
 	// has the same name is not seen here.
 	Lead() (Target, error)
 	// State is the object's status, to be read or changed.
@@ -100,30 +106,30 @@ var afuPattern = regexp.MustCompile(`^[0-9a-f]{8,40}$`)
 func (f *AcceleratorFunction) Lead() (Target, error) {
 	t := Target{Mode: Mode(f.Spec.Mode), Function: fpga.FunctionID(f.Spec.AfuID)}
 	if t.Mode != ModeAF && t.Mode != ModeRegion {
-		return Target{}, &Invalid{ReasonInvalidMode, fmt.Sprintf("mode %.40q is neither af nor region", f.Spec.Mode)}
+		return Target{}, &InvalidError{ReasonInvalidMode, fmt.Sprintf("mode %.40q is neither af nor region", f.Spec.Mode)}
 	}
 	var err error
 	if t.Interface, err = interfaceID(f.Spec.InterfaceID); err != nil {
 		return Target{}, err
 	}
 	if !afuPattern.MatchString(f.Spec.AfuID) {
-		return Target{}, &Invalid{ReasonInvalidAfuID, fmt.Sprintf("afuId %.80q is not 8 to 40 lowercase hex digits", f.Spec.AfuID)}
+		return Target{}, &InvalidError{ReasonInvalidAfuID, fmt.Sprintf("afuId %.80q is not 8 to 40 lowercase hex digits", f.Spec.AfuID)}
 	}
 	name := fpga.RegionResource(t.Interface)
 	if t.Mode == ModeAF {
 		afu, ok := t.Function.AFU()
 		if !ok {
-			return Target{}, &Invalid{
+			return Target{}, &InvalidError{
 				ReasonInvalidAfuID,
 				fmt.Sprintf("afuId %s has %d digits; in mode af it is what a card's afu_id shows, which has 32", f.Spec.AfuID, len(f.Spec.AfuID)),
 			}
 		}
 		if name, err = fpga.AFResource(t.Interface, afu); err != nil {
-			return Target{}, &Invalid{ReasonInvalidAfuID, err.Error()}
+			return Target{}, &InvalidError{ReasonInvalidAfuID, err.Error()}
 		}
 	}
 	t.Resource = Prefix + name
-	if err := usableName(f.Name, t); err != nil {
+	if err := usableName(KindAcceleratorFunction, f.Name, t); err != nil {
 		return Target{}, err
 	}
 	return t, nil
@@ -137,7 +143,7 @@ func (r *FpgaRegion) Lead() (Target, error) {
 		return Target{}, err
 	}
 	t.Resource = Prefix + fpga.RegionResource(t.Interface)
-	if err := usableName(r.Name, t); err != nil {
+	if err := usableName(KindFpgaRegion, r.Name, t); err != nil {
 		return Target{}, err
 	}
 	return t, nil
@@ -146,19 +152,22 @@ func (r *FpgaRegion) Lead() (Target, error) {
 func interfaceID(s string) (fpga.InterfaceID, error) {
 	id, err := fpga.ParseInterfaceID(s)
 	if err != nil || string(id) != s {
-		return "", &Invalid{ReasonInvalidInterfaceID, fmt.Sprintf("interfaceId %.80q is not 32 lowercase hex digits", s)}
+		return "", &InvalidError{ReasonInvalidInterfaceID, fmt.Sprintf("interfaceId %.80q is not 32 lowercase hex digits", s)}
 	}
 	return id, nil
 }
 
-// usableName tells whether a container can ask for a mapping by its name. The name of another resource would make a
-// container's own words ambiguous: is region-… the region, or the mapping?
-func usableName(name string, t Target) error {
+// usableName tells whether a container can ask for a mapping by its name. The name of a resource would make a
+// container's own words ambiguous: is region-… the region, or the mapping? Only where both are the same it may be.
+func usableName(kind Kind, name string, t Target) error {
 	if name == "" || len(name) > 63 {
-		return &Invalid{ReasonInvalidName, fmt.Sprintf("name %.80q has %d characters; a resource's has 1 to 63", name, len(name))}
+		return &InvalidError{ReasonInvalidName, fmt.Sprintf("name %.80q has %d characters; a resource's has 1 to 63", name, len(name))}
 	}
-	if _, _, err := fpga.ParseResource(name); err == nil && name != strings.TrimPrefix(t.Resource, Prefix) {
-		return &Invalid{ReasonInvalidName, fmt.Sprintf("name %s is that of another resource", name)}
+	if _, _, err := fpga.ParseResource(name); err != nil {
+		return nil // the usual case
 	}
-	return nil
+	if kind == KindFpgaRegion && name == strings.TrimPrefix(t.Resource, Prefix) {
+		return nil
+	}
+	return &InvalidError{ReasonInvalidName, fmt.Sprintf("name %s is that of a resource; choose another", name)}
 }

@@ -81,11 +81,12 @@ func TestAMappingThatLeadsNowhereSaysWhy(t *testing.T) {
 		"afu in capitals":            {function("f", "region", iface, strings.ToUpper(nlb0)), v2.ReasonInvalidAfuID, "lowercase"},
 		"name too long":              {region(strings.Repeat("n", 64), iface), v2.ReasonInvalidName, "64 characters"},
 		"no name":                    {region("", iface), v2.ReasonInvalidName, "0 characters"},
-		"name of another region":     {region("region-"+other, iface), v2.ReasonInvalidName, "another resource"},
-		"af with a region's name":    {function("region-"+iface, "af", iface, nlb0), v2.ReasonInvalidName, "another resource"},
+		"name of another region":     {region("region-"+other, iface), v2.ReasonInvalidName, "that of a resource"},
+		"function named as a region": {function("region-"+iface, "region", iface, nlb0), v2.ReasonInvalidName, "that of a resource"},
+		"af with a region's name":    {function("region-"+iface, "af", iface, nlb0), v2.ReasonInvalidName, "that of a resource"},
 	} {
 		target, err := c.object.Lead()
-		var invalid *v2.Invalid
+		var invalid *v2.InvalidError
 		if !errors.As(err, &invalid) || invalid.Reason != c.reason || !strings.Contains(invalid.Message, c.message) {
 			t.Errorf("%s: %v (%+v), want %s: %s", name, err, invalid, c.reason, c.message)
 		}

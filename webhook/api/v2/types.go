@@ -8,7 +8,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 type AcceleratorFunctionSpec struct {
 	// afuId names the function: the AFU id of a GBS file (32 hex digits) or the hash of an AOCX file (40).
 	// +kubebuilder:validation:MaxLength=64
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9a-f]{8,40}$')",message="afuId must be 8 to 40 lowercase hex digits, without dashes; `fpga_tool info FILE` prints it"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9a-f]{8,40}$')",message="afuId must be 8 to 40 lowercase hex digits, without dashes; `fpga_tool -b FILE info` prints it"
 	AfuID string `json:"afuId"`
 	// interfaceId names the cards that the function was built for, as their sysfs shows it.
 	// +kubebuilder:validation:MaxLength=64
@@ -60,7 +60,7 @@ type MappingStatus struct {
 // +kubebuilder:printcolumn:name="Resource",type=string,priority=1,JSONPath=`.status.resource`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:optionalOldSelf=true,rule="oldSelf.hasValue() || self.metadata.name.size() <= 63",message="the name must have at most 63 characters: it becomes the name of a resource"
-// +kubebuilder:validation:XValidation:optionalOldSelf=true,rule="oldSelf.hasValue() || !self.metadata.name.matches('^(region-[0-9a-f]{32}|af-[0-9a-f]{3}[.][0-9a-f]{3}[.][0-9a-z-]{43})$') || (self.spec.mode == 'region' && self.metadata.name == 'region-' + self.spec.interfaceId)",message="the name is that of another resource; choose one that does not look like region-<interface id> or af-<ids>"
+// +kubebuilder:validation:XValidation:optionalOldSelf=true,rule="oldSelf.hasValue() || !self.metadata.name.matches('^(region-[0-9a-f]{32}|af-[0-9a-f]{3}[.][0-9a-f]{3}[.][0-9a-z-]{43})$')",message="the name is that of a resource; choose one that does not look like region-<interface id> or af-<ids>"
 type AcceleratorFunction struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional

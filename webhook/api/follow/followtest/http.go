@@ -28,6 +28,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	down := s.down
 	s.mu.Unlock()
 	switch {
+	case down == http.StatusGone:
+		fail(w, down, "Expired", "the API server is down: it has forgotten everything")
 	case down != 0:
 		fail(w, down, "ServiceUnavailable", "the API server is down")
 	case verb == "list":

@@ -1,0 +1,81 @@
+package follow
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	logrustest "github.com/sirupsen/logrus/hooks/test"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+
+	v2 "github.com/inlay-project/inlay/webhook/api/v2"
+)
+
+// A list is told to be in step as of now, so it must not come from a cache that lags.
+func TestAListIsOfTheNewestStateOrAtLeastOfTheKnownOne(t *testing.T) {
+	for name, c := range map[string]struct {
+		options metav1.ListOptions
+		want    string
+	}{
+		"the first":                     {metav1.ListOptions{ResourceVersion: "0", Limit: 500}, "limit=500"},
+		"after a forgotten history":     {metav1.ListOptions{Limit: 500}, "limit=500"},
+		"a further page":                {metav1.ListOptions{Limit: 500, Continue: "x"}, "continue=x&limit=500"},
+		"a further one":                 {metav1.ListOptions{ResourceVersion: "7"}, "resourceVersion=7"},
+		"a further one, begun in pages": {metav1.ListOptions{ResourceVersion: "7", Limit: 500}, "resourceVersion=7"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			asked := ""
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				asked = r.URL.RawQuery
+				w.Header().Set("Content-Type", "application/json")
+				_, _ = w.Write([]byte(`{"metadata":{"resourceVersion":"9"},"items":[]}`))
+			}))
+			defer server.Close()
+			client, err := Client(&rest.Config{Host: server.URL})
+			if err != nil {
+				t.Fatal(err)
+			}
+			log, _ := logrustest.NewNullLogger()
+			s := &source{
+				Source: Source{Client: client, Kind: v2.KindFpgaRegion, Log: log}, log: log, limits: usual,
+				step: &step{handler: deaf{}, log: log, limits: usual},
+			}
+			if _, err := s.ListWithContext(t.Context(), c.options); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(c.want, asked); diff != "" {
+				t.Errorf("asked (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// A timer that runs keeps all that its function refers to.
+func TestAStreamThatIsClosedLeavesNoTimer(t *testing.T) {
+	for name, afterwards := range map[string]func(e *events){
+		"in its beginning":                        func(*events) {},
+		"while an event of its beginning is read": func(e *events) { _, _, _ = e.Decode() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			log, _ := logrustest.NewNullLogger()
+			stream, cancel := context.WithCancelCause(t.Context())
+			e := &events{
+				decoder: decoder{kind: v2.KindFpgaRegion, log: log}, limits: usual, run: t.Context(), stream: stream, cancel: cancel,
+				step: &step{handler: deaf{}, log: log, limits: usual}, began: time.Now(), beginning: true,
+				life: time.AfterFunc(time.Hour, func() {}), stall: time.AfterFunc(time.Hour, func() {}),
+				json: json.NewDecoder(strings.NewReader(`{"type":"ADDED","object":{"metadata":{"name":"r"}}}`)),
+			}
+			e.Close()
+			afterwards(e)
+			if e.life.Stop() || e.stall.Stop() {
+				t.Error("a timer still ran")
+			}
+		})
+	}
+}
