@@ -11,7 +11,7 @@ import (
 const (
 	// garbage is what may gather before it is collected. A collection costs the same for much and for little of it, and
 	// Go's own measure, as much as there is alive, means five times as many of them while there are few mappings.
-	garbage = 16 << 20 // bytes
+	garbage = 24 << 20 // bytes
 
 	paceEvery = 30 * time.Second
 )

@@ -94,6 +94,9 @@ func TestAFileOfBeforeIsNotReplacedWithoutTheCardsThatItSpeaksOf(t *testing.T) {
 				r.regions(iface).all()
 				soon()
 				r.want("a/one b/odd b/two")
+				if r.functions(other) == nil {
+					t.Fatal("the mappings of the other card are not followed")
+				}
 				if got := strings.Join(r.Missing(), "\n"); !strings.Contains(got, "FpgaRegions of interface "+other+" were never in step") {
 					t.Errorf("missing: %q", got)
 				}

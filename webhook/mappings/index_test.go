@@ -3,6 +3,7 @@ package mappings
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -191,6 +192,7 @@ func TestACountIsOfOneMomentAndHoldsNobodyUp(t *testing.T) {
 	functions.Replace([]v2.Object{function("a", "f", "af"), function("a", "g", "af"), function("a", "odd", "afoo"), function("b", "f", "af")})
 	regions.Replace([]v2.Object{region("a", "r"), region("a", "s")})
 	was := x.moment()
+	records := slices.Clone(was.spaces["a"])
 	want := map[v2.Kind]Tally{v2.KindAcceleratorFunction: {3, 1}, v2.KindFpgaRegion: {2, 0}}
 	for _, change := range []struct {
 		name string
@@ -207,6 +209,9 @@ func TestACountIsOfOneMomentAndHoldsNobodyUp(t *testing.T) {
 		change.do()
 		if diff := cmp.Diff(want, was.count()); diff != "" {
 			t.Fatalf("%s meanwhile: counted (-want +got)\n%s", change.name, diff)
+		}
+		if !slices.EqualFunc(records, was.spaces["a"], same) {
+			t.Fatalf("%s meanwhile: the records have changed", change.name)
 		}
 	}
 	if diff := cmp.Diff(map[v2.Kind]Tally{v2.KindAcceleratorFunction: {}, v2.KindFpgaRegion: {1, 0}}, x.Count()); diff != "" {

@@ -53,33 +53,44 @@ func newBudget() *budget {
 	}
 }
 
+// room is what a request holds.
+type room struct {
+	budget *budget
+	own    *share // nil of a large body
+	caller string
+	n      int64
+}
+
 // body waits for room for a body of n bytes. The caller gives it back with release.
-func (b *budget) body(ctx context.Context, remote string, n int64) (release func(), err error) {
+func (b *budget) body(ctx context.Context, remote string, n int64) (room, error) {
 	if n > smallBody {
-		if err := hold(ctx, b.large, n); err != nil {
-			return nil, err
-		}
-		return func() { b.large.Release(n) }, nil
+		return room{budget: b, n: n}, hold(ctx, b.large, n)
 	}
 	caller, _, err := net.SplitHostPort(remote)
 	if err != nil {
 		caller = remote
 	}
-	own := b.enter(caller)
-	if err := hold(ctx, own.of, n); err != nil {
-		b.leave(caller, own)
-		return nil, err
+	r := room{budget: b, own: b.enter(caller), caller: caller, n: n}
+	if err := hold(ctx, r.own.of, n); err != nil {
+		b.leave(caller, r.own)
+		return room{}, err
 	}
 	if err := hold(ctx, b.small, n); err != nil {
-		own.of.Release(n)
-		b.leave(caller, own)
-		return nil, err
+		r.own.of.Release(n)
+		b.leave(caller, r.own)
+		return room{}, err
 	}
-	return func() {
-		b.small.Release(n)
-		own.of.Release(n)
-		b.leave(caller, own)
-	}, nil
+	return r, nil
+}
+
+func (r room) release() {
+	if r.own == nil {
+		r.budget.large.Release(r.n)
+		return
+	}
+	r.budget.small.Release(r.n)
+	r.own.of.Release(r.n)
+	r.budget.leave(r.caller, r.own)
 }
 
 func (b *budget) enter(caller string) *share {
@@ -94,10 +105,12 @@ func (b *budget) enter(caller string) *share {
 	return s
 }
 
+// leave forgets an address that holds nothing, unless there are few: the API servers come again and again.
 func (b *budget) leave(caller string, s *share) {
+	const few = 16
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if s.users--; s.users == 0 {
+	if s.users--; s.users == 0 && len(b.callers) > few {
 		delete(b.callers, caller)
 	}
 }

@@ -95,11 +95,11 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request, check bool) (De
 	if err := acceptable(r); err != nil {
 		return Malformed, err
 	}
-	release, err := h.budget.body(r.Context(), r.RemoteAddr, r.ContentLength)
+	room, err := h.budget.body(r.Context(), r.RemoteAddr, r.ContentLength)
 	if err != nil {
 		return Busy, err
 	}
-	defer release()
+	defer room.release()
 	body, _ := h.bodies.Get().(*buffer)
 	if body == nil {
 		body = &buffer{}

@@ -233,8 +233,10 @@ func TestWhatIsHeldIsGivenBack(t *testing.T) {
 	if !b.small.TryAcquire(smallBodies) || !b.large.TryAcquire(largeBodies) {
 		t.Error("a part is still held")
 	}
-	if len(b.callers) > 0 {
-		t.Errorf("callers are still known: %v", b.callers)
+	for caller, s := range b.callers {
+		if s.users != 0 || !s.of.TryAcquire(callerShare) {
+			t.Errorf("%s still holds a part", caller)
+		}
 	}
 }
 
@@ -273,28 +275,33 @@ func TestHugeReviewsWaitForEachOtherAndUsualOnesForNobody(t *testing.T) {
 // However many bodies one address begins to send, the others are served: it holds its share and no more.
 func TestOneCallerCannotHoldUpTheOthers(t *testing.T) {
 	b := newBudget()
-	var releases []func()
+	var rooms []room
 	for range callerShare / smallBody {
-		release, err := b.body(t.Context(), "10.0.0.1:1000", smallBody)
+		r, err := b.body(t.Context(), "10.0.0.1:1000", smallBody)
 		if err != nil {
 			t.Fatal(err)
 		}
-		releases = append(releases, release)
+		rooms = append(rooms, r)
 	}
 	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if _, err := b.body(short, "10.0.0.1:1001", smallBody); !errors.Is(err, errBusy) {
 		t.Errorf("one more of it: %v", err)
 	}
-	release, err := b.body(t.Context(), "10.0.0.2:1000", smallBody)
-	if err != nil {
-		t.Fatalf("another: %v", err)
+	for i := range 100 { // others, each once
+		r, err := b.body(t.Context(), fmt.Sprintf("10.0.1.%d:1000", i), smallBody)
+		if err != nil {
+			t.Fatalf("another: %v", err)
+		}
+		r.release()
 	}
-	release()
-	for _, release := range releases {
-		release()
+	if n := len(b.callers); n > 20 {
+		t.Errorf("%d addresses are remembered", n)
 	}
-	if len(b.callers) > 0 || !b.small.TryAcquire(smallBodies) {
+	for _, r := range rooms {
+		r.release()
+	}
+	if !b.small.TryAcquire(smallBodies) {
 		t.Error("a part is still held")
 	}
 }

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	logrustest "github.com/sirupsen/logrus/hooks/test"
+
+	"github.com/inlay-project/inlay/webhook/fpga"
 )
 
 // testCertificates are those of httptest.
@@ -224,5 +226,43 @@ func TestATakenPortIsAnErrorThatNamesTheFlag(t *testing.T) {
 	_, err := New(Config{Listen: r.Addr(), Certificates: testCertificates{}, Tables: ns1()})
 	if err == nil || !strings.HasPrefix(err.Error(), "--listen "+r.Addr()+": ") {
 		t.Error(err)
+	}
+}
+
+// BenchmarkServe is whole requests over TLS, as an API server sends them: what its profile (-cpuprofile) shows is what
+// inlay-webhook is compiled for, see webhook/default.pgo.
+func BenchmarkServe(b *testing.B) {
+	fake := httptest.NewUnstartedServer(nil)
+	fake.StartTLS() // for its certificate and a client that trusts it
+	defer fake.Close()
+	log, _ := logrustest.NewNullLogger()
+	s, err := New(Config{
+		Listen: "127.0.0.1:0", Certificates: testCertificates{cert: &fake.TLS.Certificates[0]}, Tables: ns1(), Log: log,
+		Options: fpga.Options{ModeAffinity: true},
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(b.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	client := fake.Client()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			response, err := client.Post("https://"+s.Addr()+MutatePath, "application/json", strings.NewReader(usual()))
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			if _, err := io.Copy(io.Discard, response.Body); err != nil || response.StatusCode != http.StatusOK {
+				b.Errorf("%s, %v", response.Status, err)
+			}
+			response.Body.Close()
+		}
+	})
+	client.CloseIdleConnections()
+	stop()
+	if err := <-done; err != nil {
+		b.Error(err)
 	}
 }
