@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -17,6 +16,7 @@ import (
 	"github.com/inlay-project/inlay/deviceplugins/plugin"
 	"github.com/inlay-project/inlay/internal/buildinfo"
 	"github.com/inlay-project/inlay/internal/cli"
+	"github.com/inlay-project/inlay/internal/hookcall"
 	"github.com/inlay-project/inlay/internal/journal"
 	"github.com/inlay-project/inlay/internal/observe"
 )
@@ -37,9 +37,7 @@ type options struct {
 	nodeName, kubeconfig string
 	policy               string
 	fpgaMode, fpgaGrant  string
-	hookPath             string
-	hookHostRoot         string
-	hookTimeout          time.Duration
+	hook                 hookcall.Flags
 }
 
 func newCommand() (*cobra.Command, *cli.Common) {
@@ -66,11 +64,8 @@ func newCommand() (*cobra.Command, *cli.Common) {
 		"af, region or regiondevel; the node annotation fpga.intel.com/device-plugin-mode beats it")
 	f.StringVar(&o.fpgaGrant, "fpga-grant", string(fpga.GrantNRI),
 		"who gives containers their device nodes: nri (inlay-nri), or allocate for runtimes without NRI")
-	o.Path(&o.hookPath, "hook-path", "/opt/inlay/bin/inlay-hook", "inlay-hook, which the runtime runs on the host")
-	f.StringVar(&o.hookHostRoot, "hook-host-root", "",
-		"host root as the hook sees it, where that is not / (a host tree made for tests)")
-	f.DurationVar(&o.hookTimeout, "hook-timeout", time.Minute, "with --fpga-grant allocate: how long the hook may wait and program")
-	cmd.AddCommand(discoverCommand(o))
+	o.hook.Add(o.Common, f, "with --fpga-grant allocate: how long the hook may wait and program")
+	cmd.AddCommand(discoverCommand(o), uninstallCommand(o))
 	return cmd, o.Common
 }
 
@@ -113,10 +108,11 @@ func (o *options) fpgaFamily() (*fpga.Family, error) {
 	if grant != fpga.GrantNRI && grant != fpga.GrantAllocate {
 		return nil, cli.UsageError("--fpga-grant %q is neither nri nor allocate", o.fpgaGrant)
 	}
-	hook, err := o.hook()
+	call, err := o.hook.New(o.Common, 0)
 	if err != nil {
 		return nil, err
 	}
+	hook := fpga.Hook{Root: call.Root, Path: call.Path, Timeout: o.hook.Timeout, Args: call.Args}
 	c := fpga.Config{Root: o.Root, Grant: grant, Hook: hook, Log: o.Log}
 	if c.RunDir, err = o.inside("run-dir", o.RunDir); err != nil {
 		return nil, err
@@ -132,34 +128,6 @@ func (o *options) fpgaFamily() (*fpga.Family, error) {
 		c.Kubelet = holders{socket: c.PodResources}
 	}
 	return fpga.New(c, mode), nil
-}
-
-// hook says how a runtime calls inlay-hook. What equals the hook's own default is left for it to find.
-func (o *options) hook() (fpga.Hook, error) {
-	h := fpga.Hook{Timeout: o.hookTimeout}
-	if h.Timeout < 2*time.Second {
-		return h, cli.UsageError("--hook-timeout %s is shorter than 2 s", h.Timeout)
-	}
-	var err error
-	if h.Root, h.Path, err = o.hookProgram(); err != nil {
-		return h, err
-	}
-	if o.hookHostRoot != "" {
-		h.Args = append(h.Args, "--host-root", o.hookHostRoot)
-	}
-	for _, p := range []struct{ flag, value, standard string }{
-		{"bitstreams", o.Bitstreams, "/srv/intel.com/fpga"},
-		{"run-dir", o.RunDir, "/run/inlay"},
-	} {
-		hostPath, err := o.HostPath(p.flag, p.value)
-		if err != nil {
-			return h, err
-		}
-		if hostPath != p.standard {
-			h.Args = append(h.Args, "--"+p.flag, filepath.Join("/", o.hookHostRoot, hostPath))
-		}
-	}
-	return h, nil
 }
 
 // run offers the devices until it is told to stop.

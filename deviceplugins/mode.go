@@ -11,7 +11,6 @@ import (
 
 	"github.com/inlay-project/inlay/deviceplugins/fpga"
 	"github.com/inlay-project/inlay/deviceplugins/node"
-	"github.com/inlay-project/inlay/internal/hostfs"
 	"github.com/inlay-project/inlay/internal/podresources"
 )
 
@@ -114,19 +113,4 @@ func (o *options) inside(flag, value string) (string, error) {
 		rest = path.Join(path.Base(dir), rest)
 	}
 	return o.Root.Join(hostPath), nil
-}
-
-// hookProgram takes a path below the host root, as every path flag, or the host's own path of a hook that is there.
-func (o *options) hookProgram() (root *hostfs.Root, hostPath string, err error) {
-	if o.hookHostRoot != "" && path.IsAbs(o.hookPath) {
-		if _, err := os.Stat(o.hookPath); err == nil {
-			root, err := hostfs.New("/")
-			return root, o.hookPath, err
-		}
-	}
-	hostPath, err = o.HostPath("hook-path", o.hookPath)
-	if err != nil && path.IsAbs(o.hookPath) && o.Root.Exists(o.hookPath) {
-		return o.Root, o.hookPath, nil
-	}
-	return o.Root, hostPath, err
 }

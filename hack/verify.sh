@@ -29,7 +29,7 @@ check go.mod "run: go mod tidy" "$out"
 
 # inlay-hook starts for every container with an FPGA, as root on the host: nothing but Go's own libraries in it.
 check "inlay-hook's packages" "the hook is made of the standard library and golang.org/x/sys" \
-  "$(go list -deps ./oci-hook 2>&1 | grep '\.' | grep -vE "^(vendor/|golang\.org/x/sys/|$(go list -m)(/|\$))")"
+  "$(go list -deps -f '{{if not .Standard}}{{.ImportPath}}{{end}}' ./oci-hook 2>&1 | grep -vE "^(golang\.org/x/sys/|$(go list -m)(/|\$))")"
 
 # Generated files are written anew in a copy, so that a check never changes the tree.
 if files '*.go' | xargs -r grep -ql '^//go:generate'; then

@@ -15,6 +15,7 @@ import (
 
 	"github.com/inlay-project/inlay/internal/buildinfo"
 	"github.com/inlay-project/inlay/internal/cli"
+	"github.com/inlay-project/inlay/internal/hookcall"
 	"github.com/inlay-project/inlay/internal/nristatus"
 	"github.com/inlay-project/inlay/internal/observe"
 	"github.com/inlay-project/inlay/nri-plugin/engine"
@@ -32,8 +33,8 @@ type options struct {
 	*cli.Common
 	nriSocket, nriIndex      string
 	kubeletDir, podresources string
-	hookPath, hookHostRoot   string
-	hookTimeout              time.Duration
+	hook                     hookcall.Flags
+	hookSource, cdiDir       string
 	maxBitstream             int64
 	policy                   string
 	policyMaxAge             time.Duration
@@ -55,11 +56,12 @@ func newCommand() (*cobra.Command, *cli.Common) {
 	o.Path(&o.kubeletDir, "kubelet-dir", "/var/lib/kubelet", "the kubelet's folder")
 	o.PathBelow(&o.podresources, "podresources", "kubelet-dir", "pod-resources/kubelet.sock",
 		"the kubelet's podresources socket; empty = there is no kubelet, records are not checked with it")
-	o.Path(&o.hookPath, "hook-path", "/opt/inlay/bin/inlay-hook", "inlay-hook, which the runtime runs on the host")
-	f.StringVar(&o.hookHostRoot, "hook-host-root", "",
-		"host root as the hook sees it, where that is not / (a host tree made for tests)")
-	f.DurationVar(&o.hookTimeout, "hook-timeout", time.Minute, "how long the hook may wait and program; below the kubelet's 2 min")
-	f.Int64Var(&o.maxBitstream, "max-bitstream", 512<<20, "bytes that a bitstream's payload may have")
+	o.hook.Add(o.Common, f, "how long the hook may wait and program; below the kubelet's 2 min")
+	f.StringVar(&o.hookSource, "hook-source", sourceAuto,
+		"the inlay-hook that this inlay-nri was shipped with: containers get the file that inlay-hook install-host made of "+
+			"it, and no other; auto = the one beside inlay-nri, if --hook-path is a link; empty = whatever is at --hook-path")
+	o.Path(&o.cdiDir, "cdi-dir", "/var/run/cdi", "folder of the CDI files: the versions of inlay-hook that they name stay")
+	f.Int64Var(&o.maxBitstream, "max-bitstream", hookcall.StandardMaxBitstream, "bytes that a bitstream's payload may have")
 	f.StringVar(&o.policy, "policy", "",
 		"policy file: what each namespace may have; without it containers are believed, and each grant says so")
 	f.DurationVar(&o.policyMaxAge, "policy-max-age", 0, "a policy file older than this grants nothing; 0 = no limit")
@@ -75,7 +77,7 @@ func (o *options) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	s := &service{options: o, flags: cmd.Flags(), adjuster: &lateAdjuster{}, registry: observe.NewRegistry("nri")}
+	s := &service{options: o, flags: cmd.Flags(), adjuster: &lateAdjuster{}, reconciler: &reconciler{log: o.Log}, registry: observe.NewRegistry("nri")}
 	s.metrics = newMetrics(s.registry)
 	if s.engine, err = engine.New(s.engineOptions(conn)); err != nil {
 		return err
@@ -102,18 +104,19 @@ func (o *options) run(cmd *cobra.Command) error {
 // service is a running inlay-nri.
 type service struct {
 	*options
-	flags    *pflag.FlagSet
-	adjuster *lateAdjuster
-	registry *observe.Registry
-	metrics  *metrics
-	engine   *engine.Engine
-	group    *errgroup.Group
-	ctx      context.Context // of the group: ends when one part of it fails
+	flags      *pflag.FlagSet
+	adjuster   *lateAdjuster
+	reconciler *reconciler
+	registry   *observe.Registry
+	metrics    *metrics
+	engine     *engine.Engine
+	group      *errgroup.Group
+	ctx        context.Context // of the group: ends when one part of it fails
 }
 
 // start makes the adjuster and starts the servers. Ports and sockets are taken before anything runs.
 func (s *service) start() error {
-	if err := s.build(s.adjuster); err != nil {
+	if err := s.build(s.adjuster, s.reconciler); err != nil {
 		return err
 	}
 	server, err := observe.Listen(s.HTTP, s.registry, s.missing)
@@ -136,7 +139,7 @@ var errEnded = errors.New("the plugin has ended")
 func (s *service) engineOptions(conn net.Conn) engine.Options {
 	opts := engine.Options{
 		Name: "inlay", Index: s.nriIndex, Socket: s.nriSocket, Conn: conn,
-		Adjuster: s.adjuster, Reconciler: &reconciler{log: s.Log},
+		Adjuster: s.adjuster, Reconciler: s.reconciler,
 		StatusChanged: func(status nristatus.Status) { s.metrics.nri.SetConnected(status.Ready() == nil) },
 		Observer:      s.metrics, Log: s.Log, Version: buildinfo.Get().Version,
 	}

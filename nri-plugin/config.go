@@ -7,11 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
-	"path"
 	"slices"
 	"sync/atomic"
-	"time"
 
 	"github.com/containerd/nri/pkg/api"
 	"github.com/sirupsen/logrus"
@@ -85,8 +82,8 @@ func applyConfig(flags *pflag.FlagSet, config string) error {
 }
 
 // build makes the adjuster from the options as they are now.
-func (o *options) build(into *lateAdjuster) error {
-	hook, err := o.hook()
+func (o *options) build(into *lateAdjuster, state *reconciler) error {
+	hook, err := o.programHook()
 	if err != nil {
 		return err
 	}
@@ -96,7 +93,7 @@ func (o *options) build(into *lateAdjuster) error {
 	}
 	c := fpga.Config{
 		Root: o.Root, RunDir: o.RunDir, Store: store, MaxBitstream: o.maxBitstream,
-		Hook: hook, Policy: o.policy, PolicyMaxAge: o.policyMaxAge, Log: o.Log,
+		Hook: hook.Hook, Policy: o.policy, PolicyMaxAge: o.policyMaxAge, Log: o.Log,
 	}
 	switch o.fpgaMode {
 	case "auto":
@@ -113,63 +110,19 @@ func (o *options) build(into *lateAdjuster) error {
 	if o.policy == "" {
 		o.Log.Warn("no --policy: containers get any function that they ask for")
 	}
+	state.versions.Store(hook.versions)
 	into.real.Store(fpga.New(c))
 	return nil
 }
 
-// hook says how the runtime calls inlay-hook. What equals the hook's own default is left for it to find.
-func (o *options) hook() (fpga.Hook, error) {
-	h := fpga.Hook{Timeout: o.hookTimeout, HostRoot: o.hookHostRoot}
-	if h.Timeout < 2*time.Second {
-		return h, fmt.Errorf("--hook-timeout %s is shorter than 2 s", h.Timeout)
-	}
-	var err error
-	if h.Path, err = o.hostHookPath(); err != nil {
-		return h, err
-	}
-	for _, p := range []struct {
-		flag, value, standard string
-		into                  *string
-	}{
-		{"bitstreams", o.Bitstreams, "/srv/intel.com/fpga", &h.Store},
-		{"run-dir", o.RunDir, "/run/inlay", &h.RunDir},
-	} {
-		hostPath, err := o.HostPath(p.flag, p.value)
-		if err != nil {
-			return h, err
-		}
-		if hostPath != p.standard {
-			*p.into = hostPath
-		}
-	}
-	if o.maxBitstream != 512<<20 {
-		h.MaxBitstream = o.maxBitstream
-	}
-	return h, nil
-}
-
-// hostHookPath takes a path below the host root, as every path flag, or the host's own path of a hook that is there.
-func (o *options) hostHookPath() (string, error) {
-	if !path.IsAbs(o.hookPath) {
-		return "", fmt.Errorf("--hook-path %s is not absolute", o.hookPath)
-	}
-	if o.hookHostRoot != "" {
-		if _, err := os.Stat(o.hookPath); err == nil {
-			return o.hookPath, nil
-		}
-	}
-	hostPath, err := o.HostPath("hook-path", o.hookPath)
-	if err != nil && o.Root.Exists(o.hookPath) {
-		return o.hookPath, nil
-	}
-	return hostPath, err
-}
-
 // reconciler looks through what exists when a connection is made. There is nothing to repair, because nothing here has
-// state; but a container that was created without us is worth a line.
-type reconciler struct{ log logrus.FieldLogger }
+// state; but a container that was created without us is worth a line, and a hook that no container names may go.
+type reconciler struct {
+	log      logrus.FieldLogger
+	versions atomic.Pointer[versions] // nil = there is one hook, which somebody else looks after
+}
 
-func (r *reconciler) Synchronize(_ context.Context, _ []*api.PodSandbox, containers []*api.Container) {
+func (r *reconciler) Synchronize(ctx context.Context, _ []*api.PodSandbox, containers []*api.Container) {
 	ours := 0
 	for _, c := range containers {
 		if !record.Present(c.GetAnnotations()) {
@@ -182,6 +135,9 @@ func (r *reconciler) Synchronize(_ context.Context, _ []*api.PodSandbox, contain
 		}
 	}
 	r.log.WithFields(logrus.Fields{"containers": len(containers), "fpga": ours}).Info("synchronized")
+	if v := r.versions.Load(); v != nil {
+		v.sweep(ctx, containers)
+	}
 }
 
 // missed tells whether a container that has not started yet has the gate and not the hook that the gate asks for.

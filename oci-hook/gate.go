@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path"
-	"strings"
+	"slices"
 
+	"github.com/inlay-project/inlay/internal/hookfile"
 	"github.com/inlay-project/inlay/oci-hook/bundle"
 )
 
@@ -27,16 +29,48 @@ func gate(stdin io.Reader, args []string) error {
 	if err != nil {
 		return fmt.Errorf("gate: %w", err)
 	}
-	for _, h := range config.Hooks.CreateRuntime {
-		if isProgramHook(h) {
-			return nil
+	return adjusted(config.Hooks.CreateRuntime)
+}
+
+// adjusted looks for the program hook, in the folder where the gate itself is: each version of the hook is a file of its
+// own there, and nothing else in the container's hooks is worth believing.
+func adjusted(hooks []bundle.Hook) error {
+	var folders []string
+	for _, h := range hooks {
+		if called(h, "gate") {
+			folders = append(folders, path.Dir(h.Path))
 		}
+	}
+	elsewhere := ""
+	for _, h := range hooks {
+		switch file := path.Base(h.Path); {
+		case !called(h, "program"), file != hookfile.Name && !hookfile.Versioned(file):
+		case slices.ContainsFunc(folders, func(own string) bool { return sameFolder(own, path.Dir(h.Path)) }):
+			return nil
+		default:
+			elsewhere = h.Path
+		}
+	}
+	if elsewhere != "" {
+		return fmt.Errorf("gate: the program hook %.200s is not in the gate's own folder: inlay-nri and inlay-deviceplugin have different --hook-path", elsewhere)
 	}
 	return errNotSeen
 }
 
-// isProgramHook knows the hook by its file name, which may carry a version ("inlay-hook-1.2.3"), and its command.
-func isProgramHook(h bundle.Hook) bool {
-	version, ours := strings.CutPrefix(path.Base(h.Path), name)
-	return ours && (version == "" || strings.ContainsAny(version[:1], "-_.")) && len(h.Args) >= 2 && h.Args[1] == "program"
+// sameFolder knows a folder by its name or, where it has two, by what it is: a test's host tree, a link on the way.
+func sameFolder(a, b string) bool {
+	if a == b {
+		return true
+	}
+	st, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	other, err := os.Stat(b)
+	return err == nil && os.SameFile(st, other)
+}
+
+// called tells whether a hook is inlay-hook with this command, as our daemons write it.
+func called(h bundle.Hook, command string) bool {
+	return path.IsAbs(h.Path) && path.Clean(h.Path) == h.Path && len(h.Args) >= 2 && h.Args[0] == name && h.Args[1] == command
 }

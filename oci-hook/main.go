@@ -16,9 +16,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/inlay-project/inlay/internal/buildinfo"
+	"github.com/inlay-project/inlay/internal/hookfile"
 )
 
-const name = "inlay-hook"
+const name = hookfile.Name
 
 const usage = `inlay-hook readies FPGA regions before a container starts. A container runtime calls it.
 
@@ -27,6 +28,10 @@ const usage = `inlay-hook readies FPGA regions before a container starts. A cont
   inlay-hook gate                   OCI state on standard input; passes only a container that inlay-nri adjusted
   inlay-hook program --mode M --pair PORT@PCI=INTERFACE/FUNCTION [flags]
                                     what inlay-nri adds to a container: programs the port, or finds it loaded
+  inlay-hook install-host [--bin-dir DIR]
+                                    for inlay-nri: puts this program into the host's hook folder as
+                                    inlay-hook-<version>-<digest>, and lets the link inlay-hook lead there
+                                    (inlay-deviceplugin uninstall-host takes all of it away)
   inlay-hook install   --hooks-dir DIR --bin-dir DIR [flags]
                                     for runtimes without NRI: copies the program, then writes the hooks.d JSON, which
                                     calls it with the flags given here
@@ -36,6 +41,7 @@ const usage = `inlay-hook readies FPGA regions before a container starts. A cont
 
 Flags (each has an environment twin, --host-root is INLAY_HOST_ROOT; the flag beats it):
   --host-root DIR       where the host's /sys, /dev, /srv and /run are (/)
+  --bin-dir DIR         of install-host: the hook folder (<host-root>/opt/inlay/bin)
   --run-dir DIR         locks and load records (<host-root>/run/inlay)
   --bitstreams DIR      bitstream store (<host-root>/srv/intel.com/fpga)
   --max-bitstream N     bytes that a payload may have (536870912)
@@ -79,6 +85,8 @@ func run(args []string, stdin io.Reader, stdout io.Writer) (err error) {
 		err = program(ctx, args)
 	case "install", "uninstall":
 		err = install(command, args)
+	case "install-host":
+		err = installHost(ctx, stdout, args)
 	case "version":
 		_, err = fmt.Fprintln(stdout, name, buildinfo.Get().Version)
 	case "help":

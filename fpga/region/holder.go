@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -11,29 +12,34 @@ import (
 	"github.com/inlay-project/inlay/internal/hostfs"
 )
 
-// Holder names the processes that have a node open, as far as this process may see: "process 4711 (nlb3)". It is for
-// messages only.
+// Holder names the processes that have a node open, as far as this process may see. It is for messages only.
 func Holder(node string, dev hostfs.Dev) string {
-	procs, err := filepath.Glob("/proc/[0-9]*")
-	if err != nil || len(procs) == 0 {
-		return "another process"
+	if found := Holders("/proc", node, dev); len(found) > 0 {
+		return strings.Join(found, ", ")
 	}
-	self := os.Getpid()
+	return "another process"
+}
+
+// Holders gives up to three other processes that have a node open, as far as this process may see: "process 4711 (nlb3)".
+// proc is where the host's /proc is found.
+func Holders(proc, node string, dev hostfs.Dev) []string {
+	procs, err := filepath.Glob(filepath.Join(proc, "[0-9]*"))
+	if err != nil {
+		return nil
+	}
+	self := filepath.Join(proc, strconv.Itoa(os.Getpid()))
 	var found []string
-	for _, proc := range procs {
-		if proc == fmt.Sprintf("/proc/%d", self) || !hasOpen(proc, node, dev) {
+	for _, process := range procs {
+		if process == self || !hasOpen(process, node, dev) {
 			continue
 		}
-		comm, _ := os.ReadFile(filepath.Join(proc, "comm"))
-		found = append(found, fmt.Sprintf("process %s (%s)", filepath.Base(proc), strings.TrimSpace(string(comm))))
+		comm, _ := os.ReadFile(filepath.Join(process, "comm"))
+		found = append(found, fmt.Sprintf("process %s (%s)", filepath.Base(process), strings.TrimSpace(string(comm))))
 		if len(found) == 3 {
 			break
 		}
 	}
-	if len(found) == 0 {
-		return "another process"
-	}
-	return strings.Join(found, ", ")
+	return found
 }
 
 // hasOpen looks for a descriptor of the device. Names are looked at first, because they cost no look at the file: they

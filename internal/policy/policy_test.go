@@ -27,7 +27,7 @@ const good = `{"format":1,"synced":"2026-01-02T03:04:05Z","namespaces":{
            "fpgaRegions":[{"name":"bench","interfaceId":"` + otherIface + `"}]},
   "empty":{}}}`
 
-var synced = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+var synced = time.Date(2026, time.January, 2, 3, 4, 5, 0, time.UTC)
 
 func write(t *testing.T, text string) string {
 	t.Helper()

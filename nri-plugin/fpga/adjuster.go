@@ -201,7 +201,7 @@ func allows(p *policy.Policy, ns string, mode policy.Mode, w region.Wish) error 
 // Missing says what keeps every FPGA container from being granted now, a line each.
 func (a *Adjuster) Missing() []string {
 	var lines []string
-	if err := a.c.Hook.check(a.c.Root); err != nil {
+	if err := a.c.Hook.check(); err != nil {
 		lines = append(lines, err.Error())
 	}
 	if a.c.Policy != "" {
@@ -212,7 +212,7 @@ func (a *Adjuster) Missing() []string {
 	return lines
 }
 
-func (a *Adjuster) checkHook(_ context.Context, _ *request) error { return a.c.Hook.check(a.c.Root) }
+func (a *Adjuster) checkHook(_ context.Context, _ *request) error { return a.c.Hook.check() }
 
 func (a *Adjuster) log(r *request, g grant, took time.Duration) {
 	l := a.c.Log.WithFields(logrus.Fields{

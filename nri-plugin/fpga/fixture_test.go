@@ -68,7 +68,7 @@ func newHost(t *testing.T, cards ...string) *host {
 	log, logs := logrustest.NewNullLogger()
 	h := &host{t: t, dir: dir, logs: logs, c: Config{
 		Root: root, RunDir: filepath.Join(dir, "run/inlay"), Store: "/srv/intel.com/fpga",
-		Hook: Hook{Path: "/opt/inlay/bin/inlay-hook", Timeout: time.Minute}, Log: log,
+		Hook: Hook{Root: root, Path: "/opt/inlay/bin/inlay-hook", Timeout: time.Minute}, Log: log,
 	}}
 	h.write("/opt/inlay/bin/inlay-hook", "#!/bin/sh\n", 0o755)
 	h.mode("region")

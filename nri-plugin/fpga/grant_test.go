@@ -13,6 +13,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/inlay-project/inlay/fpga/region"
+	"github.com/inlay-project/inlay/internal/hostfs"
 	"github.com/inlay-project/inlay/internal/policy"
 )
 
@@ -184,11 +185,10 @@ func TestTheProgramHook(t *testing.T) {
 		{"defaults", Hook{Path: "/h", Timeout: time.Minute}, "--timeout 59s", 60},
 		{"short", Hook{Path: "/h", Timeout: 1500 * time.Millisecond}, "--timeout 750ms", 2},
 		{
-			"all",
-			Hook{Path: "/h", Timeout: 90 * time.Second, HostRoot: "/tree", Store: "/data", RunDir: "/run/x", MaxBitstream: 7},
-			"--timeout 1m29s --host-root /tree --bitstreams /tree/data --run-dir /tree/run/x --max-bitstream 7", 90,
+			"with arguments",
+			Hook{Path: "/h", Timeout: 90 * time.Second, Args: []string{"--host-root", "/tree", "--max-bitstream", "7"}},
+			"--timeout 1m29s --host-root /tree --max-bitstream 7", 90,
 		},
-		{"elsewhere on the host", Hook{Path: "/h", Timeout: time.Minute, Store: "/data"}, "--timeout 59s --bitstreams /data", 60},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h := tt.hook.program("region", "ns/pod/ctr", pairs)
@@ -202,8 +202,13 @@ func TestTheProgramHook(t *testing.T) {
 
 func TestTheHookOfATestTreeStandsOnTheHostItself(t *testing.T) {
 	h := newHost(t, "dfl").put(nlb3)
-	h.c.Hook.HostRoot = h.dir
-	h.refused(good(), "hook is missing on this node: open /opt/inlay/bin/inlay-hook")
+	machine, err := hostfs.New("/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer machine.Close()
+	h.c.Hook.Root, h.c.Hook.Path = machine, h.path("/opt/inlay/bin/nothing")
+	h.refused(good(), "hook is missing on this node: open "+h.dir+"/opt/inlay/bin/nothing")
 	h.c.Hook.Path = h.path("/opt/inlay/bin/inlay-hook")
 	if _, err := h.adjust(good()); err != nil {
 		t.Error(err)

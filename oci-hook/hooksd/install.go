@@ -54,17 +54,22 @@ func (in Installation) Install() error {
 		}
 	}
 	return in.locked("install", func() error {
-		if err := copyProgram(in.Self, in.BinaryPath()); err != nil {
+		if err := in.putProgram(); err != nil {
 			return err
 		}
 		return putConfig(in.ConfigPath(), config)
 	})
 }
 
-// Uninstall takes the JSON away and then the program. What is already gone is not an error.
+// Uninstall takes the JSON away and then the program, unless that is a link: inlay-nri's hook folder has it, and the gate
+// needs it. What is already gone is not an error.
 func (in Installation) Uninstall() error {
 	return in.locked("uninstall", func() error {
-		for _, path := range []string{in.ConfigPath(), in.BinaryPath()} {
+		paths := []string{in.ConfigPath(), in.BinaryPath()}
+		if isLink(in.BinaryPath()) {
+			paths = paths[:1]
+		}
+		for _, path := range paths {
 			if err := removeLeftovers(path); err != nil {
 				return err
 			}
@@ -93,6 +98,30 @@ func (in Installation) locked(doing string, steps func() error) error {
 		return fmt.Errorf("%s: %w", doing, err)
 	}
 	return nil
+}
+
+// putProgram copies the program. Where its name is a link the hook folder is kept by inlay-hook install-host; a file in
+// the link's place would be an end to that, so the link must lead to this very program.
+func (in Installation) putProgram() error {
+	path := in.BinaryPath()
+	if !isLink(path) {
+		return copyProgram(in.Self, path)
+	}
+	self, err := os.Open(in.Self)
+	if err != nil {
+		return err
+	}
+	defer self.Close()
+	same, err := sameProgram(self, path)
+	if err == nil && !same {
+		err = fmt.Errorf("%s is a link to another program: run inlay-hook install-host first", path)
+	}
+	return err
+}
+
+func isLink(path string) bool {
+	st, err := os.Lstat(path)
+	return err == nil && st.Mode()&fs.ModeSymlink != 0
 }
 
 // copyProgram puts a copy of self at path. A program that is there already, the same byte for byte, stays.
