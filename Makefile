@@ -24,7 +24,7 @@ LINT_VERSION := v2.15.0
 LINT         := $(INLAY_CACHE)/bin/golangci-lint-$(LINT_VERSION)
 
 # What `make integration` compiles from source, once per machine (integration/components).
-COMPONENTS := containerd runc etcd kubernetes
+COMPONENTS := containerd runc crio crio-1.34 etcd kubernetes
 
 # binary = folder
 BINARIES := \
@@ -63,7 +63,7 @@ test: ## all tests that need nothing but Go, with -race where a C compiler is fo
 	$(Q)hack/test.sh
 
 .PHONY: integration
-integration: build ## real containerd and runc with an emulated card, faults included; root on Debian 12 or later
+integration: build ## real containerd, CRI-O and runc with an emulated card, faults included; root on Debian 12 or later
 	$(Q)$(GO) run ./integration/cmd/components build $(COMPONENTS)
 	$(Q)$(GO) test -tags integration -count=1 -timeout 45m ./integration/...
 

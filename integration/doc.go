@@ -7,6 +7,9 @@
 //	c := n.RunPod("plain").Run(integration.Shell("echo hello"))
 //	if got := c.Wait().Output; got != "hello\n" { … }
 //
+// The runtime is containerd; NodeOptions{Runtime: integration.CRIO} is the same node on
+// CRI-O, with the tools of Tools.WithRuntime.
+//
 // Every method fails the test itself when the components do not do what was asked; what
 // may fail on purpose has a Try form that returns the error. Nodes are independent of
 // each other: folders, sockets, cgroups and mounts are their own, so tests may run in

@@ -22,20 +22,22 @@ func faults() []fault {
 	old := StandardPolicy()
 	old.Synced = time.Now().Add(-2 * time.Hour)
 
+	crioOnly, everyCRIO := []RuntimeName{CRIO}, []RuntimeName{CRIO, OldCRIO}
+
 	return []fault{
 		{
-			name: "inlay-nri is frozen", cause: unseen, skipsNRI: true,
+			name: "inlay-nri is frozen", also: everyCRIO, cause: unseen, skipsNRI: true,
 			inject: func(r *faultRun) { r.must(r.NRI.Stop()) },
 			lift:   func(r *faultRun) { r.must(r.NRI.Cont()) },
 		},
 		{
-			name: "inlay-nri is not connected", cause: unseen, skipsNRI: true,
+			name: "inlay-nri is not connected", also: crioOnly, cause: unseen, skipsNRI: true,
 			inject: func(r *faultRun) { r.must(r.NRI.Kill(r.node.ctx())) },
 			lift:   func(r *faultRun) { r.StartNRI() },
 		},
 		{
 			// The silent kubelet keeps inlay-nri inside the request until it is killed.
-			name: "inlay-nri is killed in the middle of a request", cause: unseen, skipsNRI: true,
+			name: "inlay-nri is killed in the middle of a request", also: crioOnly, cause: unseen, skipsNRI: true,
 			inject: func(r *faultRun) { r.Kubelet.SetSilent(true) },
 			during: func(r *faultRun) {
 				r.node.eventually("inlay-nri asking the kubelet", func() error {
@@ -52,17 +54,17 @@ func faults() []fault {
 			},
 		},
 		{
-			name: "the kubelet does not answer", cause: `podresources.*(deadline|Deadline)`,
+			name: "the kubelet does not answer", also: crioOnly, cause: `podresources.*(deadline|Deadline)`,
 			inject: func(r *faultRun) { r.Kubelet.SetSilent(true) },
 			lift:   func(r *faultRun) { r.Kubelet.SetSilent(false) },
 		},
 		{
-			name: "the hook's program is missing", cause: `hook is missing on this node`,
+			name: "the hook's program is missing", also: everyCRIO, cause: `hook is missing on this node`,
 			inject: func(r *faultRun) { r.RemoveHook() },
 			lift:   func(r *faultRun) { r.InstallHook() },
 		},
 		{
-			name: "the bitstream is missing", cause: NLB3 + `.*not found`,
+			name: "the bitstream is missing", also: crioOnly, cause: NLB3 + `.*not found`,
 			inject: func(r *faultRun) { r.node.RemoveFile(r.node.BitstreamFile(Interface, NLB3)) },
 			lift:   restoreBitstream,
 		},
@@ -88,7 +90,7 @@ func faults() []fault {
 			lift:   restoreBitstream,
 		},
 		{
-			name: "the PR fails with EIO", cause: `dfl-port\.0.*` + NLB3 + `.*(input/output error|EIO)`,
+			name: "the PR fails with EIO", also: everyCRIO, cause: `dfl-port\.0.*` + NLB3 + `.*(input/output error|EIO)`,
 			inject: func(r *faultRun) { r.node.SetFaults(emulator.Faults{"*": {PRErrno: "EIO", PRStatus: []string{"crc"}}}) },
 			lift:   healCard,
 		},
@@ -98,13 +100,13 @@ func faults() []fault {
 			lift:   healCard,
 		},
 		{
-			name: "the PR hangs beyond the hook's timeout", cause: `dfl-port\.0.*` + NLB3 + `.*(programming|over)`,
+			name: "the PR hangs beyond the hook's timeout", also: crioOnly, cause: `dfl-port\.0.*` + NLB3 + `.*(programming|over)`,
 			options: InlayOptions{HookTimeout: 4 * time.Second},
 			inject:  func(r *faultRun) { r.node.SetFaults(emulator.Faults{"*": {PRHang: true}}) },
 			lift:    healCard,
 		},
 		{
-			name: "the hook is killed in the middle", cause: `createRuntime hook.*killed`,
+			name: "the hook is killed in the middle", also: crioOnly, cause: `createRuntime hook.*killed`,
 			inject: func(r *faultRun) { r.node.SetFaults(emulator.Faults{"*": {PRDelay: "1500ms"}}) },
 			during: func(r *faultRun) {
 				r.node.eventually("the program hook", func() error {
@@ -124,14 +126,14 @@ func faults() []fault {
 			lift:     healCard,
 		},
 		{
-			name: "the record stands in a pod annotation", cause: `the pod itself carries`,
+			name: "the record stands in a pod annotation", also: everyCRIO, cause: `the pod itself carries`,
 			inject: func(r *faultRun) {
 				r.request.PodAnnotations = map[string]string{record.Key("region-" + Interface): "dfl-fme.0@0000:3b:00.0"}
 			},
 			lift: askAgain,
 		},
 		{
-			name: "the record names another pod's device", cause: `the kubelet says that pod team-b/other holds dfl-fme\.0`,
+			name: "the record names another pod's device", also: crioOnly, cause: `the kubelet says that pod team-b/other holds dfl-fme\.0`,
 			cards: []string{"dfl:ports=1", "dfl:ports=1"},
 			inject: func(r *faultRun) {
 				r.Kubelet.Claim(kubelet.Owner{Namespace: "team-b", Pod: "other", Container: "main"}, RegionResource(Interface), "dfl-fme.0")
@@ -143,7 +145,7 @@ func faults() []fault {
 			},
 		},
 		{
-			name: "the card was renumbered over a restart of the kubelet", cause: `delete the pod`,
+			name: "the card was renumbered over a restart of the kubelet", also: crioOnly, cause: `delete the pod`,
 			inject: func(r *faultRun) {
 				r.request.Forge = forgeRecord(func(v string) string { return strings.Replace(v, "@0000:", "@0001:", 1) })
 			},
@@ -158,7 +160,7 @@ func faults() []fault {
 			lift: askAgain,
 		},
 		{
-			name: "one pair too many", cause: `2 functions asked for, 1 devices? allocated`,
+			name: "one pair too many", also: crioOnly, cause: `2 functions asked for, 1 devices? allocated`,
 			inject: func(r *faultRun) {
 				r.request.Env = append(r.request.Env, "FPGA_REGION_2="+Interface, "FPGA_AFU_2="+NLB3)
 			},
@@ -170,7 +172,7 @@ func faults() []fault {
 			lift:   askAgain,
 		},
 		{
-			name: "the policy file is missing", cause: `nothing is granted: policy file is missing`,
+			name: "the policy file is missing", also: everyCRIO, cause: `nothing is granted: policy file is missing`,
 			inject: func(r *faultRun) { r.RemovePolicy() },
 			lift:   restorePolicy,
 		},

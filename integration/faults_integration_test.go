@@ -30,6 +30,8 @@ type fault struct {
 	skipsNRI bool
 	options  InlayOptions
 	cards    []string
+	// also are the runtimes besides containerd that the fault is tried on.
+	also []RuntimeName
 }
 
 // faultRun is one run of a fault.
@@ -44,16 +46,25 @@ type faultRun struct {
 
 var standardWant = Want{Interface: Interface, Function: NLB3}
 
-func TestFaults(t *testing.T) {
+func TestFaults(t *testing.T) { runFaults(t, Containerd) }
+
+// What the runtime has a part in is shown on the others too.
+func TestFaultsOnCRIO(t *testing.T)    { runFaults(t, CRIO) }
+func TestFaultsOnOldCRIO(t *testing.T) { runFaults(t, OldCRIO) }
+
+func runFaults(t *testing.T, r RuntimeName) {
 	for _, f := range faults() {
+		if r != Containerd && !slices.Contains(f.also, r) {
+			continue
+		}
 		t.Run(f.name, func(t *testing.T) {
 			if !f.skipsNRI {
-				f.run(t, protection{prestart: true, gate: true})
+				f.run(t, r, protection{prestart: true, gate: true})
 				return
 			}
-			t.Run("as it is", func(t *testing.T) { f.run(t, protection{prestart: true, gate: true}) })
-			t.Run("gate alone", func(t *testing.T) { f.run(t, protection{gate: true}) })
-			t.Run("without the gate", func(t *testing.T) { f.run(t, protection{}) })
+			t.Run("as it is", func(t *testing.T) { f.run(t, r, protection{prestart: true, gate: true}) })
+			t.Run("gate alone", func(t *testing.T) { f.run(t, r, protection{gate: true}) })
+			t.Run("without the gate", func(t *testing.T) { f.run(t, r, protection{}) })
 		})
 	}
 }
@@ -64,12 +75,12 @@ type protection struct{ prestart, gate bool }
 // attemptLimit bounds one attempt; the longest fault waits for the hook's timeout.
 const attemptLimit = 45 * time.Second
 
-func (f fault) run(t *testing.T, p protection) {
+func (f fault) run(t *testing.T, runtime RuntimeName, p protection) {
 	cards := f.cards
 	if cards == nil {
 		cards = []string{"dfl:ports=1"}
 	}
-	n := StartNode(t, inlayTools(t), NodeOptions{Cards: cards})
+	n := StartNode(t, inlayTools(t, runtime), NodeOptions{Runtime: runtime, Cards: cards})
 	reference, _ := n.PlainContainer()
 	r := &faultRun{Inlay: n.StartInlay(f.options), t: t, node: n, request: Regions(standardWant)}
 	n.PutBitstream(Interface, NLB3, NLB3)
@@ -122,27 +133,31 @@ func (f fault) run(t *testing.T, p protection) {
 
 // The runtime's own restart is no fault of a request: inlay-nri has to be back within a
 // second of its socket, and running FPGA containers do not notice.
-func TestContainerdRestart(t *testing.T) {
+func TestRestartOfTheRuntime(t *testing.T) {
+	on(t, onBoth, restart)
+}
+
+func restart(t *testing.T, r RuntimeName) {
 	for _, tc := range []struct {
 		name string
 		end  func(*Node) error
 	}{
-		{"ended", func(n *Node) error { return n.Containerd.Halt(n.ctx()) }},
-		{"killed", func(n *Node) error { return n.Containerd.Process().Kill(n.ctx()) }},
+		{"ended", func(n *Node) error { return n.Runtime.Halt(n.ctx()) }},
+		{"killed", func(n *Node) error { return n.Runtime.Process().Kill(n.ctx()) }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			i := fpgaNode(t, InlayOptions{}, "dfl:ports=1", "dfl:ports=1")
+			i := fpgaNode(t, r, InlayOptions{}, "dfl:ports=1", "dfl:ports=1")
 			running := i.NewWorkload("running", Regions(standardWant))
 			running.MustRun()
 
 			if err := tc.end(i.Node); err != nil {
 				t.Fatal(err)
 			}
-			if err := i.Node.Containerd.Start(i.Node.ctx()); err != nil {
+			if err := i.Node.Runtime.Start(i.Node.ctx()); err != nil {
 				t.Fatal(err)
 			}
 			if back := Elapsed(i.WaitForNRI); back > time.Second {
-				t.Errorf("inlay-nri was back %v after containerd, more than 1 s", back)
+				t.Errorf("inlay-nri was back %v after its runtime, more than 1 s", back)
 			}
 			if !running.Running() {
 				t.Error("the FPGA container did not outlive the restart")

@@ -15,6 +15,7 @@ import (
 
 	"github.com/inlay-project/inlay/integration/kubelet"
 	"github.com/inlay-project/inlay/integration/process"
+	"github.com/inlay-project/inlay/internal/atomicfile"
 	"github.com/inlay-project/inlay/internal/nristatus"
 	"github.com/inlay-project/inlay/internal/policy"
 )
@@ -24,6 +25,9 @@ import (
 type InlayOptions struct {
 	// Mode is af, region (default) or regiondevel.
 	Mode string
+	// Allocate has Allocate give the devices, for a runtime without NRI: there is no
+	// inlay-nri then, and inlay-hook finds out by itself what is to be programmed.
+	Allocate bool
 	// HookTimeout is how long the program hook may take; 0 means 20 s.
 	HookTimeout time.Duration
 	// PolicyMaxAge is passed to inlay-nri; 0 means no limit.
@@ -67,7 +71,9 @@ func (n *Node) StartInlay(o InlayOptions) *Inlay {
 		n.t.Fatal(err)
 	}
 	n.cleanup("kubelet", func(context.Context) error { return i.Kubelet.Stop() })
-	i.StartNRI()
+	if !o.Allocate {
+		i.StartNRI()
+	}
 	i.StartDevicePlugin()
 	n.eventually("registration of inlay-deviceplugin", func() error {
 		if !i.DevicePlugin.Alive() {
@@ -125,7 +131,11 @@ func (i *Inlay) NRIConnected() error {
 // StartDevicePlugin starts inlay-deviceplugin, anew if it ran before.
 func (i *Inlay) StartDevicePlugin() {
 	i.t.Helper()
-	args := slices.Concat(i.common(), []string{"--families", "fpga"}, i.options.PluginFlags)
+	args := append(i.common(), "--families", "fpga")
+	if i.options.Allocate {
+		args = append(args, "--fpga-grant", "allocate", "--hook-host-root", i.Node.HostRoot, "--hook-timeout", i.options.HookTimeout.String())
+	}
+	args = append(args, i.options.PluginFlags...)
 	i.DevicePlugin = i.Node.Launch("inlay-deviceplugin", args...)
 }
 
@@ -203,7 +213,13 @@ func (i *Inlay) RemoveGate() {
 	if _, err := os.Stat(file); err != nil {
 		i.t.Fatalf("there is no gate to remove: %v", err)
 	}
-	if err := renameio.WriteFile(file, []byte(ungated), 0o644); err != nil {
+	// By rename in the folder itself: runtimes do not notice what is moved in from another.
+	if err := atomicfile.Write(file, []byte(ungated), 0o644); err != nil {
 		i.t.Fatal(err)
 	}
+	time.Sleep(noticeTime)
 }
+
+// noticeTime is enough for a runtime to read a changed CDI file or hooks.d JSON; none
+// says when it has.
+const noticeTime = 300 * time.Millisecond

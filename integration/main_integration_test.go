@@ -14,11 +14,13 @@ import (
 )
 
 // suite holds the tools of one test run. They are made at their first use, so that a
-// run of one plain test needs neither the emulator nor Inlay.
+// run of one plain test needs neither the emulator nor Inlay nor CRI-O.
 type suite struct {
-	dir     string
-	runtime func() (Tools, error)
-	inlay   func() (Tools, error)
+	dir string
+	// runtime gives containerd and the images, inlay Inlay's programs besides, added
+	// another runtime besides those.
+	runtime, inlay func() (Tools, error)
+	added          map[RuntimeName]func() (Tools, error)
 }
 
 var tools suite
@@ -75,6 +77,18 @@ func newSuite(dir string) suite {
 		// without it they are compiled from this tree.
 		return base.WithInlay(ctx, os.Getenv("INLAY_BIN"), dir)
 	})
+	s.added = map[RuntimeName]func() (Tools, error){Containerd: s.inlay}
+	for _, name := range []RuntimeName{CRIO, OldCRIO} {
+		s.added[name] = sync.OnceValues(func() (Tools, error) {
+			base, err := s.inlay()
+			if err != nil {
+				return Tools{}, err
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), buildLimit)
+			defer cancel()
+			return base.WithRuntime(ctx, name, os.Stderr)
+		})
+	}
 	return s
 }
 
@@ -88,12 +102,27 @@ func runtimeTools(t testing.TB) Tools {
 	return got
 }
 
-// inlayTools are the runtime tools, Inlay's programs and the emulator.
-func inlayTools(t testing.TB) Tools {
+// inlayTools are the tools of a runtime, Inlay's programs and the emulator.
+func inlayTools(t testing.TB, on RuntimeName) Tools {
 	t.Helper()
-	got, err := tools.inlay()
+	got, err := tools.added[on]()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return got
 }
+
+// on runs a scenario once on each of the runtimes.
+func on(t *testing.T, runtimes []RuntimeName, scenario func(*testing.T, RuntimeName)) {
+	t.Helper()
+	for _, r := range runtimes {
+		t.Run(string(r), func(t *testing.T) { scenario(t, r) })
+	}
+}
+
+// Where a scenario is run: what Inlay must do everywhere, on all three; what depends on
+// little else than the card, not on the old CRI-O, which would only take time.
+var (
+	everywhere = []RuntimeName{Containerd, CRIO, OldCRIO}
+	onBoth     = []RuntimeName{Containerd, CRIO}
+)

@@ -9,29 +9,31 @@ import (
 	"testing"
 	"time"
 
-	"github.com/inlay-project/inlay/integration/containerd"
-	"github.com/inlay-project/inlay/integration/ocitest"
 	"github.com/inlay-project/inlay/integration/process"
 )
 
 // NodeOptions choose what a node is made of; the zero value is a node with containerd
 // and nothing else.
 type NodeOptions struct {
+	// Runtime is the container runtime; empty is containerd. The tools must have it.
+	Runtime RuntimeName
+	// NoNRI turns the runtime's NRI off (CRI-O only).
+	NoNRI bool
 	// Cards are card descriptions of `fpga-emulator tree`, e.g. "dfl:ports=2". With at
-	// least one, containerd and all that it starts run under the emulator.
+	// least one, the runtime and all that it starts run under the emulator.
 	Cards []string
 	// EmulatorFlags are added to the emulator's command line, e.g. "--pr-delay", "3s".
 	EmulatorFlags []string
-	// NRITimeout is NRI's request timeout; 0 is containerd's default, 2 s.
+	// NRITimeout is NRI's request timeout; 0 is the runtimes' default, 2 s.
 	NRITimeout time.Duration
 }
 
-// Node is a running containerd with its surroundings.
+// Node is a running container runtime with its surroundings.
 type Node struct {
 	// Dir holds all that the node keeps; HostRoot below it is what the FPGA programs
 	// see as the host's / (made by the emulator, or empty).
 	Dir, HostRoot string
-	Containerd    *containerd.Daemon
+	Runtime       Runtime
 	Tools         Tools
 
 	t        testing.TB
@@ -73,21 +75,7 @@ func StartNode(t testing.TB, tools Tools, o NodeOptions) *Node {
 	}
 	n.launcher = launcher
 	n.cleanup("launcher", launcher.Close)
-	n.Containerd, err = containerd.New(containerd.Options{
-		Dir:        n.path("c"),
-		Containerd: tools.Path("containerd"), Shim: tools.Path("containerd-shim-runc-v2"), Ctr: tools.Path("ctr"), Runc: tools.Path("runc"),
-		PauseImage: ocitest.PauseName, CDIDirs: []string{n.CDIDir()}, CgroupParent: "/" + n.name, NRITimeout: o.NRITimeout,
-	}, launcher)
-	if err != nil {
-		t.Fatal(err)
-	}
-	n.cleanup("containerd", n.Containerd.Stop)
-	if err := n.Containerd.Start(n.ctx()); err != nil {
-		t.Fatal(err)
-	}
-	if err := n.Containerd.Import(n.ctx(), tools.images); err != nil {
-		t.Fatal(err)
-	}
+	n.startRuntime(o)
 	return n
 }
 
@@ -97,13 +85,20 @@ func (n *Node) CDIDir() string { return filepath.Join(n.HostRoot, "var/run/cdi")
 // HostPath is where a file of the emulated host is for this process.
 func (n *Node) HostPath(p string) string { return filepath.Join(n.HostRoot, p) }
 
-// NRISocket is where containerd's NRI listens.
-func (n *Node) NRISocket() string { return n.Containerd.NRISocket() }
+// HooksDir is the folder of hooks.d JSON that the node's CRI-O reads, as processes
+// outside containers see it.
+func (n *Node) HooksDir() string { return filepath.Join(n.HostRoot, "etc/containers/oci/hooks.d") }
+
+// NRISocket is where the runtime's NRI listens.
+func (n *Node) NRISocket() string { return n.Runtime.NRISocket() }
+
+// CgroupParent is the cgroup below which the node's pods are.
+func (n *Node) CgroupParent() string { return "/" + n.name }
 
 // programEnv is the whole environment of the programs that a node starts.
 func programEnv() []string { return []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"} }
 
-// Launch runs one of our programs behind the emulator, as containerd is, and ends it
+// Launch runs one of our programs behind the emulator, as the runtime is, and ends it
 // with the test.
 func (n *Node) Launch(name string, args ...string) *process.Process {
 	n.t.Helper()

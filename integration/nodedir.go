@@ -76,7 +76,7 @@ func keepLogs(t testing.TB, dir string) {
 		if err := os.WriteFile(filepath.Join(to, filepath.Base(file)), data, 0o644); err != nil {
 			t.Logf("keeping logs: %v", err)
 		}
-		if filepath.Base(file) != "containerd.log" { // too chatty to show
+		if name := filepath.Base(file); name != "containerd.log" && name != "crio.log" { // too chatty to show
 			t.Logf("end of %s:\n%s", filepath.Base(file), lastLines(data, 15))
 		}
 	}

@@ -42,8 +42,17 @@ func (n *Node) MustBePlain(when, reference string) {
 	}
 }
 
-// namespacePath is how a container names the namespaces of its pod.
-var namespacePath = regexp.MustCompile(`/proc/[0-9]+/ns/`)
+// unique is what runtimes make anew for each container, and what stands for it: the
+// namespaces of the pod, on CRI-O also the layer and the time.
+var unique = []struct {
+	what *regexp.Regexp
+	name string
+}{
+	{regexp.MustCompile(`/proc/[0-9]+/ns/`), "/proc/<pid>/ns/"},
+	{regexp.MustCompile(`/(ipc|uts)ns/[0-9a-f-]{36}"`), `/${1}ns/<namespace>"`},
+	{regexp.MustCompile(`/overlay/[0-9a-f]{64}/merged"`), `/overlay/<layer>/merged"`},
+	{regexp.MustCompile(`"io.kubernetes.cri-o.Created": "[^"]*"`), `"io.kubernetes.cri-o.Created": "<time>"`},
+}
 
 // withoutIDs writes an OCI configuration as text in which ids are replaced by names.
 func withoutIDs(fatal func(...any), spec map[string]any, names map[string]string) string {
@@ -55,5 +64,8 @@ func withoutIDs(fatal func(...any), spec map[string]any, names map[string]string
 	for id, name := range names {
 		text = strings.ReplaceAll(text, id, name)
 	}
-	return namespacePath.ReplaceAllString(text, "/proc/<pid>/ns/")
+	for _, u := range unique {
+		text = u.what.ReplaceAllString(text, u.name)
+	}
+	return text
 }

@@ -17,49 +17,55 @@ import (
 )
 
 func TestPlainContainerRuns(t *testing.T) {
-	n := StartNode(t, runtimeTools(t), NodeOptions{})
-	name, version, err := n.Containerd.CRI().Version(n.ctx())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("%s %s", name, version)
-	pod := n.RunPod("plain")
+	on(t, everywhere, func(t *testing.T, runtime RuntimeName) {
+		n := StartNode(t, inlayTools(t, runtime), NodeOptions{Runtime: runtime})
+		name, version, err := n.Runtime.CRI().Version(n.ctx())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s %s", name, version)
+		pod := n.RunPod("plain")
 
-	spec := Shell(`echo "it is $WORD"; id -u; id -g; exit 3`)
-	spec.Env, spec.User = []string{"WORD=here"}, &cri.User{UID: 1000, GID: 1000}
-	want := Result{ExitCode: 3, Output: "it is here\n1000\n1000\n"}
-	if diff := cmp.Diff(want, pod.Run(spec).Wait()); diff != "" {
-		t.Error(diff)
-	}
+		spec := Shell(`echo "it is $WORD"; id -u; id -g; exit 3`)
+		spec.Env, spec.User = []string{"WORD=here"}, &cri.User{UID: 1000, GID: 1000}
+		want := Result{ExitCode: 3, Output: "it is here\n1000\n1000\n"}
+		if diff := cmp.Diff(want, pod.Run(spec).Wait()); diff != "" {
+			t.Error(diff)
+		}
+	})
 }
 
 func TestExecMountAndDeviceReachAContainer(t *testing.T) {
-	n := StartNode(t, runtimeTools(t), NodeOptions{})
-	spec := Shell("sleep 600")
-	spec.Mounts = []cri.Mount{{HostPath: n.Dir, ContainerPath: "/node", ReadOnly: true}}
-	spec.Devices = []cri.Device{{HostPath: "/dev/null", ContainerPath: "/dev/inlay-test", Permissions: "rw"}}
-	c := n.RunPod("sleeper").Run(spec)
-	if got := c.Exec("ls", "/node"); !strings.Contains(got, "containerd") && !strings.Contains(got, "lock") {
-		t.Errorf("the mount shows %q", got)
-	}
-	if got := c.Exec("stat", "-c", "%t:%T", "/dev/inlay-test"); got != "1:3\n" {
-		t.Errorf("device numbers %q", got)
-	}
-	if !c.Running() {
-		t.Error("not running")
-	}
-	c.End()
+	on(t, onBoth, func(t *testing.T, runtime RuntimeName) {
+		n := StartNode(t, inlayTools(t, runtime), NodeOptions{Runtime: runtime})
+		spec := Shell("sleep 600")
+		spec.Mounts = []cri.Mount{{HostPath: n.Dir, ContainerPath: "/node", ReadOnly: true}}
+		spec.Devices = []cri.Device{{HostPath: "/dev/null", ContainerPath: "/dev/inlay-test", Permissions: "rw"}}
+		c := n.RunPod("sleeper").Run(spec)
+		if got := c.Exec("ls", "/node"); !strings.Contains(got, "containerd") && !strings.Contains(got, "lock") {
+			t.Errorf("the mount shows %q", got)
+		}
+		if got := c.Exec("stat", "-c", "%t:%T", "/dev/inlay-test"); got != "1:3\n" {
+			t.Errorf("device numbers %q", got)
+		}
+		if !c.Running() {
+			t.Error("not running")
+		}
+		c.End()
+	})
 }
 
-func TestContainersOutliveARestartOfContainerd(t *testing.T) {
-	n := StartNode(t, runtimeTools(t), NodeOptions{})
-	c := n.RunPod("survivor").Run(Shell("sleep 600"))
-	if err := n.Containerd.Restart(n.ctx()); err != nil {
-		t.Fatal(err)
-	}
-	if got := c.Exec("echo", "alive"); got != "alive\n" {
-		t.Errorf("got %q", got)
-	}
+func TestContainersOutliveARestartOfTheirRuntime(t *testing.T) {
+	on(t, onBoth, func(t *testing.T, runtime RuntimeName) {
+		n := StartNode(t, inlayTools(t, runtime), NodeOptions{Runtime: runtime})
+		c := n.RunPod("survivor").Run(Shell("sleep 600"))
+		if err := n.Runtime.Restart(n.ctx()); err != nil {
+			t.Fatal(err)
+		}
+		if got := c.Exec("echo", "alive"); got != "alive\n" {
+			t.Errorf("got %q", got)
+		}
+	})
 }
 
 // An NRI plugin that does nothing: the baseline of every comparison with ours.
@@ -88,19 +94,21 @@ func connectEmptyPlugin(t testing.TB, n *Node) emptyPlugin {
 }
 
 func TestNRIPluginIsAsked(t *testing.T) {
-	n := StartNode(t, runtimeTools(t), NodeOptions{})
-	p := connectEmptyPlugin(t, n)
-	if got := n.RunPod("seen").Run(Shell("true")).Wait(); got.ExitCode != 0 {
-		t.Errorf("exit code %d: %s", got.ExitCode, got.Output)
-	}
-	select {
-	case name := <-p.created:
-		if name != "main" {
-			t.Errorf("the plugin saw container %q", name)
+	on(t, everywhere, func(t *testing.T, runtime RuntimeName) {
+		n := StartNode(t, inlayTools(t, runtime), NodeOptions{Runtime: runtime})
+		p := connectEmptyPlugin(t, n)
+		if got := n.RunPod("seen").Run(Shell("true")).Wait(); got.ExitCode != 0 {
+			t.Errorf("exit code %d: %s", got.ExitCode, got.Output)
 		}
-	case <-n.ctx().Done():
-		t.Error("the plugin was not asked")
-	}
+		select {
+		case name := <-p.created:
+			if name != "main" {
+				t.Errorf("the plugin saw container %q", name)
+			}
+		case <-n.ctx().Done():
+			t.Error("the plugin was not asked")
+		}
+	})
 }
 
 func TestCreateContainerTime(t *testing.T) {

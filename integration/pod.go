@@ -23,13 +23,13 @@ type Pod struct {
 func (n *Node) RunPod(name string, options ...func(*cri.PodSpec)) *Pod {
 	n.t.Helper()
 	spec := cri.PodSpec{
-		Name: name, Namespace: Namespace, UID: n.newUID(), CgroupParent: n.Containerd.CgroupParent,
+		Name: name, Namespace: Namespace, UID: n.newUID(), CgroupParent: n.CgroupParent(),
 	}
 	for _, o := range options {
 		o(&spec)
 	}
 	spec.LogDir = n.path(filepath.Join("pods", spec.Namespace+"_"+spec.Name+"_"+spec.UID))
-	pod, err := n.Containerd.CRI().RunPod(n.ctx(), spec)
+	pod, err := n.Runtime.CRI().RunPod(n.ctx(), spec)
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -158,7 +158,7 @@ func (c *Container) End() {
 // while the container runs.
 func (c *Container) OCISpec() map[string]any {
 	c.node.t.Helper()
-	data, err := os.ReadFile(filepath.Join(c.node.Containerd.Bundle(c.ID), "config.json"))
+	data, err := os.ReadFile(filepath.Join(c.node.Runtime.Bundle(c.ID), "config.json"))
 	if err != nil {
 		c.node.t.Fatal(err)
 	}

@@ -53,8 +53,34 @@ func BuildRuntime(ctx context.Context, dir string, log io.Writer) (Tools, error)
 	if err != nil {
 		return Tools{}, err
 	}
+	paths["afu-read"] = filepath.Join(dir, "afu-read")
 	t := Tools{paths: paths, images: filepath.Join(dir, "images.tar")}
-	return t, t.writeImages(ctx, dir)
+	return t, t.writeImages(ctx)
+}
+
+// WithRuntime adds what nodes with that runtime need, built if it is not there yet.
+func (t Tools) WithRuntime(ctx context.Context, name RuntimeName, log io.Writer) (Tools, error) {
+	all := maps.Clone(t.paths)
+	if name != Containerd {
+		if err := components.EnsureDebian(ctx, log, "conmon", "skopeo"); err != nil {
+			return Tools{}, err
+		}
+		all["conmon"], all["skopeo"] = "/usr/bin/conmon", "/usr/bin/skopeo"
+	}
+	cacheDir, err := components.DefaultDir()
+	if err != nil {
+		return Tools{}, err
+	}
+	cache, err := components.Open(cacheDir, log)
+	if err != nil {
+		return Tools{}, err
+	}
+	paths, err := cache.Ensure(ctx, string(name))
+	if err != nil {
+		return Tools{}, err
+	}
+	maps.Copy(all, paths)
+	return Tools{paths: all, images: t.images}, nil
 }
 
 // WithInlay adds Inlay's own programs and the emulator: those in the folder bin, e.g. a
@@ -80,16 +106,15 @@ func (t Tools) WithInlay(ctx context.Context, bin, dir string) (Tools, error) {
 // Path is where the program of that name is; empty if these tools do not have it.
 func (t Tools) Path(name string) string { return t.paths[name] }
 
-func (t Tools) writeImages(ctx context.Context, dir string) error {
-	workload := filepath.Join(dir, "afu-read")
-	if err := goBuild(ctx, workload, "integration/workload/afuread"); err != nil {
+func (t Tools) writeImages(ctx context.Context) error {
+	if err := goBuild(ctx, t.Path("afu-read"), "integration/workload/afuread"); err != nil {
 		return err
 	}
 	busybox, err := ocitest.FromHost(ocitest.Busybox, ocitest.Busybox)
 	if err != nil {
 		return err
 	}
-	afuRead, err := ocitest.FromHost("/bin/afu-read", workload)
+	afuRead, err := ocitest.FromHost("/bin/afu-read", t.Path("afu-read"))
 	if err != nil {
 		return err
 	}

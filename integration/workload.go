@@ -142,7 +142,7 @@ func (w *Workload) Try() error {
 	}
 	spec := Shell(readFunctions)
 	spec.Env, spec.User, spec.Attempt = w.Request.Env, w.Request.User, w.attempt
-	spec = answer.Apply(spec)
+	spec = w.inlay.onThisHost(answer.Apply(spec))
 	if w.Request.Forge != nil {
 		w.Request.Forge(&spec)
 	}

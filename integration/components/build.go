@@ -109,7 +109,32 @@ func (c *Cache) build(ctx context.Context, r Recipe, work string) error {
 	}
 	fmt.Fprintf(c.log, "building %s %s into %s\n", r.Name, r.Version, c.dir)
 	args := []string{"build", "-trimpath", "-tags", strings.Join(r.Tags, ","), "-ldflags", r.LDFlags, "-o", filepath.Join(work, "bin") + "/" + r.Binary}
-	return run(ctx, c.log, work, goEnv(r.CGO), "go", append(args, r.Packages...)...)
+	if err := run(ctx, c.log, work, goEnv(r.CGO), "go", append(args, r.Packages...)...); err != nil {
+		return err
+	}
+	for _, p := range r.C {
+		if err := c.buildC(ctx, r, p, work); err != nil {
+			return fmt.Errorf("%s: %w", p.Name, err)
+		}
+	}
+	return nil
+}
+
+// buildC compiles a C program out of the module that the Go build has just fetched and
+// checked. The module's folder is read-only, so nothing is made there.
+func (c *Cache) buildC(ctx context.Context, r Recipe, p CProgram, work string) error {
+	list := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", p.Module)
+	list.Dir, list.Env = work, goEnv(r.CGO)
+	dir, err := list.Output()
+	if err != nil {
+		return fmt.Errorf("folder of module %s: %w", p.Module, err)
+	}
+	sources, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(dir)), p.Dir, "*.c"))
+	if err != nil || len(sources) == 0 {
+		return fmt.Errorf("module %s has no C files in %s: %w", p.Module, p.Dir, err)
+	}
+	args := append(append([]string{}, p.Flags...), "-static", "-s", "-o", filepath.Join(work, "bin", p.Name))
+	return run(ctx, c.log, work, os.Environ(), "gcc", append(args, sources...)...)
 }
 
 // goEnv is the environment of the compiler. What the user has set for this project

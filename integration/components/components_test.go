@@ -12,7 +12,7 @@ import (
 )
 
 func TestEveryRecipeIsPinned(t *testing.T) {
-	keys := map[string]string{}
+	keys, binaries := map[string]string{}, map[string]string{}
 	for _, r := range All() {
 		t.Run(r.Name, func(t *testing.T) {
 			mod, sum, err := r.moduleFiles()
@@ -33,6 +33,12 @@ func TestEveryRecipeIsPinned(t *testing.T) {
 				t.Errorf("recipes %s and %s share the cache folder %s", r.Name, other, key)
 			}
 			keys[key] = r.Name
+			for _, b := range r.Binaries() {
+				if other, taken := binaries[b]; taken {
+					t.Errorf("recipes %s and %s both make %s", r.Name, other, b)
+				}
+				binaries[b] = r.Name
+			}
 		})
 	}
 }
@@ -51,6 +57,7 @@ func TestKeyChangesWithTheRecipe(t *testing.T) {
 		"version": func(r *Recipe) { r.Version = "1.5.3" },
 		"flags":   func(r *Recipe) { r.LDFlags += " -s" },
 		"cgo":     func(r *Recipe) { r.CGO = false },
+		"C":       func(r *Recipe) { r.C = []CProgram{{Name: "pinns"}} },
 	} {
 		r := base
 		change(&r)

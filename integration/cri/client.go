@@ -66,11 +66,37 @@ func (c *Client) RemoveAllPods(ctx context.Context) error {
 		return err
 	}
 	for _, id := range ids {
-		if _, err := c.rt.StopPodSandbox(ctx, &runtimeapi.StopPodSandboxRequest{PodSandboxId: id}); err != nil {
+		if err := c.stopPod(ctx, id); err != nil {
 			return fmt.Errorf("stop pod %s: %w", id, err)
 		}
 		if _, err := c.rt.RemovePodSandbox(ctx, &runtimeapi.RemovePodSandboxRequest{PodSandboxId: id}); err != nil {
 			return fmt.Errorf("remove pod %s: %w", id, err)
+		}
+	}
+	return nil
+}
+
+// stopPod ends a pod's containers at once, and the pod.
+func (c *Client) stopPod(ctx context.Context, id string) error {
+	if err := c.kill(ctx, &runtimeapi.ContainerFilter{PodSandboxId: id}); err != nil {
+		return err
+	}
+	_, err := c.rt.StopPodSandbox(ctx, &runtimeapi.StopPodSandboxRequest{PodSandboxId: id})
+	return err
+}
+
+// kill ends those of the containers that run, without a grace period. As a kubelet does
+// it, it comes before removing a container or stopping a pod: CRI-O would give the
+// programs as long as the call's own deadline is away.
+func (c *Client) kill(ctx context.Context, which *runtimeapi.ContainerFilter) error {
+	which.State = &runtimeapi.ContainerStateValue{State: runtimeapi.ContainerState_CONTAINER_RUNNING}
+	list, err := c.rt.ListContainers(ctx, &runtimeapi.ListContainersRequest{Filter: which})
+	if err != nil {
+		return err
+	}
+	for _, running := range list.Containers {
+		if _, err := c.rt.StopContainer(ctx, &runtimeapi.StopContainerRequest{ContainerId: running.Id}); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -181,6 +181,9 @@ func (c *Container) Stop(ctx context.Context, grace time.Duration) error {
 
 // Remove forgets the container, ending it first if it runs.
 func (c *Container) Remove(ctx context.Context) error {
+	if err := c.pod.client.kill(ctx, &runtimeapi.ContainerFilter{Id: c.ID}); err != nil {
+		return fmt.Errorf("remove container %s: %w", c.name(), err)
+	}
 	if _, err := c.pod.client.rt.RemoveContainer(ctx, &runtimeapi.RemoveContainerRequest{ContainerId: c.ID}); err != nil {
 		return fmt.Errorf("remove container %s: %w", c.name(), err)
 	}

@@ -81,7 +81,7 @@ func (c *Client) RunPod(ctx context.Context, s PodSpec) (*Pod, error) {
 
 // Stop ends the pod's containers at once.
 func (p *Pod) Stop(ctx context.Context) error {
-	if _, err := p.client.rt.StopPodSandbox(ctx, &runtimeapi.StopPodSandboxRequest{PodSandboxId: p.ID}); err != nil {
+	if err := p.client.stopPod(ctx, p.ID); err != nil {
 		return fmt.Errorf("stop pod %s/%s: %w", p.Spec.Namespace, p.Spec.Name, err)
 	}
 	return nil

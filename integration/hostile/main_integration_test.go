@@ -40,6 +40,9 @@ func TestMain(m *testing.M) {
 		if err := writeImages(ctx, dir); err != nil {
 			return integration.Tools{}, err
 		}
+		if runtime, err = runtime.WithRuntime(ctx, integration.CRIO, os.Stderr); err != nil {
+			return integration.Tools{}, err
+		}
 		return runtime.WithInlay(ctx, os.Getenv("INLAY_BIN"), dir)
 	})
 	code := m.Run()

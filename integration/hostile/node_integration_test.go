@@ -19,10 +19,13 @@ import (
 )
 
 // A node whose webhook is switched off: pods come to it as their authors wrote them.
-func TestNodesWithoutTheWebhook(t *testing.T) {
+func TestNodesWithoutTheWebhook(t *testing.T)       { nodesWithoutTheWebhook(t, integration.Containerd) }
+func TestNodesWithoutTheWebhookOnCRIO(t *testing.T) { nodesWithoutTheWebhook(t, integration.CRIO) }
+
+func nodesWithoutTheWebhook(t *testing.T, runtime integration.RuntimeName) {
 	for _, mode := range []v2.Mode{v2.ModeRegion, v2.ModeAF, v2.ModeRegionDevel} {
 		t.Run(string(mode), func(t *testing.T) {
-			n := startNode(t, mode)
+			n := startNode(t, runtime, mode)
 			for i, c := range Cases() {
 				if c.Bare != "" {
 					continue // no API server hands it out
@@ -47,13 +50,13 @@ type node struct {
 	attempts  uint32
 }
 
-func startNode(t *testing.T, mode v2.Mode) *node {
+func startNode(t *testing.T, runtime integration.RuntimeName, mode v2.Mode) *node {
 	t.Helper()
 	tools, err := suite.tools()
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := integration.StartNode(t, tools, integration.NodeOptions{Cards: Cards(mode)})
+	n := integration.StartNode(t, tools, integration.NodeOptions{Runtime: runtime, Cards: Cards(mode)})
 	if err := n.Runtime.Import(t.Context(), imagesFile(suite.dir)); err != nil {
 		t.Fatal(err)
 	}
