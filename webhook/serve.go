@@ -192,7 +192,7 @@ func (s *serving) run(ctx context.Context) error {
 	}
 	if os.Getenv("GOGC") == "" {
 		// A request leaves 5 KB behind. Half as many collections as usual, for some 10 MB at 10,000 mappings.
-		debug.SetGCPercent(200)
+		debug.SetGCPercent(225)
 	}
 	s.Log.WithFields(s.Fields()).WithField("version", buildinfo.Get().Version).Info("inlay-webhook starts")
 	group, ctx := errgroup.WithContext(ctx)

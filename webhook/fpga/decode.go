@@ -177,6 +177,8 @@ func (p *Pod) metadata(r *jsonread.Reader, generateName *string) error {
 			return in("generateName", seen.once(1), func() error { return stringOf(r, generateName) })
 		case "namespace":
 			return in("namespace", seen.once(2), func() error { return stringOf(r, &p.namespace) })
+		case "managedFields":
+			return r.Leap() // a third of a usual pod, which the API server itself has written
 		}
 		return nil
 	})
@@ -327,7 +329,7 @@ func decodeAmounts(r *jsonread.Reader) ([]amount, error) {
 		if !bytes.HasPrefix(key, []byte(v2.Prefix)) {
 			return nil
 		}
-		name := string(key)
+		name := jsonread.Alias(key)
 		var number []byte
 		var err error
 		switch r.Kind() {

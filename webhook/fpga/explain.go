@@ -12,6 +12,7 @@ import (
 // it gets, which variables are set, and why it is denied if it is. The last line is the verdict. It returns what
 // Translate does; errors of the writer are the writer's to keep.
 func Explain(w io.Writer, p Pod, namespace string, t *Table, o Options) Verdict {
+	o.asks = true
 	v := Translate(p, namespace, t, o)
 	e := &explanation{verdict: &v}
 	name := "pod"

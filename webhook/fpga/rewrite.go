@@ -31,13 +31,13 @@ func (r *review) rewrite(c *container, f *Finding, as []asked) {
 	if r.verdict.Patch == nil {
 		r.verdict.Patch = make([]Operation, 0, 2*len(as)+2*len(ts)+2)
 	}
-	at := "/spec/" + c.list() + "/" + strconv.Itoa(c.index)
 	const limits, requests = "/resources/limits/fpga.intel.com~1", "/resources/requests/fpga.intel.com~1"
+	paths := newPaths("/spec/"+c.list()+"/", c.index, 2*(len(as)+len(ts))+1)
 	for i := range as {
 		if !as[i].raw {
 			name := escape(as[i].short())
-			r.patch("remove", at+limits+name, nil)
-			r.patch("remove", at+requests+name, nil)
+			r.patch("remove", paths.to(limits, name), nil)
+			r.patch("remove", paths.to(requests, name), nil)
 		}
 	}
 	for _, t := range ts {
@@ -50,12 +50,35 @@ func (r *review) rewrite(c *container, f *Finding, as []asked) {
 		}
 		n := any(strconv.FormatInt(t.n, 10))
 		name := t.name[len(v2.Prefix):]
-		r.patch(op, at+limits+name, n)
-		r.patch(op, at+requests+name, n)
+		r.patch(op, paths.to(limits, name), n)
+		r.patch(op, paths.to(requests, name), n)
 	}
 	if len(vs) > 0 {
-		r.patch("add", at+"/env", environment(vs, c.env))
+		r.patch("add", paths.to("/env", ""), environment(vs, c.env))
 	}
+}
+
+// paths are JSON pointers into one container, made in one piece of memory.
+type paths struct {
+	text strings.Builder
+	list string
+	at   int
+}
+
+func newPaths(list string, at, n int) *paths {
+	const guess = 96 // bytes a path
+	p := &paths{list: list, at: at}
+	p.text.Grow(guess * n)
+	return p
+}
+
+func (p *paths) to(field, name string) string {
+	from := p.text.Len()
+	p.text.WriteString(p.list)
+	p.text.WriteString(strconv.Itoa(p.at))
+	p.text.WriteString(field)
+	p.text.WriteString(name)
+	return p.text.String()[from:]
 }
 
 // environment is a list that begins with our variables, so that those of the container may refer to them. The

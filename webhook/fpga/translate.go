@@ -139,9 +139,10 @@ func (r *review) container(c *container, f *Finding) {
 	}
 	r.oneMode(c, f, as)
 	r.reserved(c, f, as)
-	f.Asks = make([]Ask, len(as))
-	for i := range as {
-		f.Asks[i] = ask(&as[i])
+	if r.options.asks {
+		for i := range as {
+			f.Asks = append(f.Asks, ask(&as[i]))
+		}
 	}
 	if r.denials > before || r.total > MaxPerPod {
 		return

@@ -6,6 +6,7 @@ import v2 "github.com/inlay-project/inlay/webhook/api/v2"
 type Options struct {
 	// ModeAffinity adds node affinity on ModeLabel, so that a pod is not sent to a node whose cards are in another mode.
 	ModeAffinity bool
+	asks         bool // fill Finding.Asks, which Explain alone reads
 }
 
 // ModeLabel is the node label with the mode of a node's cards.
@@ -61,7 +62,7 @@ type Ask struct {
 type Finding struct {
 	Role   string // "container", "init container" or "sidecar"
 	Name   string
-	Asks   []Ask
+	Asks   []Ask // what Explain tells of; empty in other verdicts
 	Sets   []Variable // what the patch sets
 	Denied []string   // each one sentence, without the container's name
 }

@@ -129,6 +129,20 @@ func (r *Reader) Skip() error {
 	return nil
 }
 
+// Leap reads over a value without looking closely: within objects and arrays only strings and brackets count, and one
+// kind of bracket is as good as the other. It is for large values that nobody here will read and somebody else wrote.
+func (r *Reader) Leap() error {
+	if k := r.Kind(); k != Object && k != Array {
+		return r.Skip()
+	}
+	end, what := leap(r.text, r.at)
+	r.at = end
+	if what != "" {
+		return r.wrong(what)
+	}
+	return nil
+}
+
 // Raw reads over a value and gives its text.
 func (r *Reader) Raw() ([]byte, error) {
 	r.space()
@@ -150,8 +164,11 @@ func (r *Reader) Text() ([]byte, error) {
 // String reads a string, as Text does. Where that is possible it is the text's own memory, like everything here.
 func (r *Reader) String() (string, error) {
 	b, err := r.Text()
-	return unsafe.String(unsafe.SliceData(b), len(b)), err
+	return Alias(b), err
 }
+
+// Alias is a key as a string, in the text's own memory.
+func Alias(key []byte) string { return unsafe.String(unsafe.SliceData(key), len(key)) }
 
 // string reads a string whose quote stands here.
 func (r *Reader) string() ([]byte, error) {

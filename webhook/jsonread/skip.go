@@ -1,5 +1,7 @@
 package jsonread
 
+import "bytes"
+
 // What a text that is no JSON has wrong, beside those that a Reader finds.
 const (
 	tooDeep     = "more than 300 levels"
@@ -18,6 +20,43 @@ func space(b []byte, i int) int {
 		i++
 	}
 	return i
+}
+
+// leap finds the end of an object or array whose bracket is at i by its brackets and strings alone.
+func leap(b []byte, i int) (end int, what string) {
+	depth := 0
+	for i < len(b) {
+		switch b[i] {
+		case '"':
+			if i = quote(b, i+1); i < 0 {
+				return len(b), noValue
+			}
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth--; depth == 0 {
+				return i + 1, ""
+			}
+		}
+		i++
+	}
+	return i, noValue
+}
+
+// quote finds the quote that ends the string at i; -1 if there is none.
+func quote(b []byte, i int) int {
+	for i <= len(b) {
+		n := bytes.IndexByte(b[i:], '"')
+		if n < 0 {
+			break
+		}
+		slash := bytes.IndexByte(b[i:i+n], '\\')
+		if slash < 0 {
+			return i + n
+		}
+		i += slash + 2 // over the backslash and what it stands before
+	}
+	return -1
 }
 
 // skip goes over the value at i and what stands before it. It returns where the value ends, or where it is wrong and
