@@ -80,7 +80,9 @@ func TestUninstallIsRefusedWhileSomebodyNeedsUs(t *testing.T) {
 	go func() { done <- server.Serve(ctx, func() nristatus.Status { return nristatus.Status{} }) }()
 	refused("inlay-nri runs on this node: stop it first")
 	cancel()
-	<-done
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
 
 	// A process that no kubelet knows.
 	process := root + "/proc/4711"

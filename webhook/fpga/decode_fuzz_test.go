@@ -87,7 +87,7 @@ func sameContainer(t *testing.T, c *container, k *corev1.Container, init, odd bo
 	if always := k.RestartPolicy != nil && *k.RestartPolicy == corev1.ContainerRestartPolicyAlways; c.sidecar != (init && always) {
 		t.Fatalf("sidecar: %v", c.sidecar)
 	}
-	if len(k.Env) > 0 && !(c.env != nil) {
+	if len(k.Env) > 0 && c.env == nil {
 		t.Fatal("env is not seen")
 	}
 	sameAmounts(t, c.limits, k.Resources.Limits)

@@ -62,7 +62,7 @@ type Ask struct {
 type Finding struct {
 	Role   string // "container", "init container" or "sidecar"
 	Name   string
-	Asks   []Ask // what Explain tells of; empty in other verdicts
+	Asks   []Ask      // what Explain tells of; empty in other verdicts
 	Sets   []Variable // what the patch sets
 	Denied []string   // each one sentence, without the container's name
 }

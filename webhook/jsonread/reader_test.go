@@ -59,14 +59,14 @@ func read(text []byte) (any, error) {
 		skipErr = skipped.End()
 	}
 	if (err == nil) != (skipErr == nil) {
-		return nil, fmt.Errorf("read: %v, skipped: %v", err, skipErr) //nolint:errorlint // both are shown, none is wrapped
+		return nil, fmt.Errorf("read: %v, skipped: %v", err, skipErr)
 	}
 	if leapt := jsonread.New(text); skipErr == nil && (leapt.Leap() != nil || leapt.End() != nil) {
 		return nil, errors.New("JSON, but it cannot be leapt over")
 	}
 	half := jsonread.New(text)
 	if err := halves(half); (err == nil && half.End() == nil) != (skipErr == nil) {
-		return nil, fmt.Errorf("half read: %w, skipped: %v", err, skipErr) //nolint:errorlint // as above
+		return nil, fmt.Errorf("half read: %w, skipped: %v", err, skipErr)
 	}
 	return v, err
 }

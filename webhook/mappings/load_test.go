@@ -183,7 +183,8 @@ func TestWhatIsWrongWithOneObjectIsAProblemAndTheOthersCount(t *testing.T) {
 		},
 		"a text for a spec": {
 			strings.NewReplacer("namespace: b", "namespace: c", "{interfaceId: "+iface+"}", "x").Replace(regionR),
-			with("FpgaRegion c/r", v2.ReasonInvalidInterfaceID), []string{"FpgaRegion c/r leads nowhere: spec cannot be of type string"},
+			with("FpgaRegion c/r", v2.ReasonInvalidInterfaceID),
+			[]string{"FpgaRegion c/r leads nowhere: spec cannot be of type string"},
 		},
 		"an odd name": {
 			strings.Replace(functionF, "name: f", "name: F/x", 1), with("AcceleratorFunction home/F/x", v2.ReasonInvalidName),

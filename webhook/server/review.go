@@ -95,7 +95,7 @@ func (r *reviewer) review(dst, body []byte, check bool, t Tables, o fpga.Options
 	}
 	if q.podErr != nil {
 		dst, outcome := refuse(dst, Malformed, codeMalformed, &q, "request.object: "+q.podErr.Error())
-		return dst, outcome, nil
+		return dst, outcome, nil //nolint:nilerr // the answer has it
 	}
 	dst, outcome := r.judge(dst, &q, check, t, o)
 	return dst, outcome, nil

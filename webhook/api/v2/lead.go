@@ -164,7 +164,7 @@ func usableName(kind Kind, name string, t Target) error {
 		return &InvalidError{ReasonInvalidName, fmt.Sprintf("name %.80q has %d characters; a resource's has 1 to 63", name, len(name))}
 	}
 	if _, _, err := fpga.ParseResource(name); err != nil {
-		return nil // the usual case
+		return nil //nolint:nilerr // the usual case: no resource is called so
 	}
 	if kind == KindFpgaRegion && name == strings.TrimPrefix(t.Resource, Prefix) {
 		return nil
