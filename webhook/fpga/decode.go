@@ -208,6 +208,8 @@ func (p *Pod) spec(r *jsonread.Reader) error {
 			})
 		case "affinity":
 			return in("affinity", seen.once(3), func() error { return p.affinity.decode(r) })
+		case "volumes", "tolerations":
+			return r.Leap() // as managedFields
 		}
 		return nil
 	})

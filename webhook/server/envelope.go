@@ -138,6 +138,8 @@ func (q *question) read(r *jsonread.Reader, there *bool) error {
 			return seen.read(r, 4, "request.resource", &wrong, func() error { return q.readResource(r) })
 		case "object":
 			return seen.read(r, 5, "request.object", &wrong, func() error { return q.readObject(r) })
+		case "userInfo":
+			return r.Leap() // the API server has written it, and we do not ask who it is
 		}
 		return nil
 	})
