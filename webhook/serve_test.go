@@ -164,7 +164,7 @@ func serve(t *testing.T, c *cluster, args ...string) *daemon {
 	go func() { d.done <- d.cmd.Wait() }()
 	t.Cleanup(func() {
 		_ = d.cmd.Process.Kill() // it has ended, unless the test failed
-		<-d.done                 // how it ended is not asked here
+		_ = <-d.done             //nolint:staticcheck // errcheck wants the blank: how it ended is not asked here
 		if t.Failed() {
 			t.Logf("output of the program:\n%s", d.output())
 		}
