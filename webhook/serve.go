@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -188,6 +190,10 @@ func (s *serving) run(ctx context.Context) error {
 		https.Close()
 		return err
 	}
+	if os.Getenv("GOGC") == "" {
+		// A request leaves 5 KB behind. Half as many collections as usual, for some 10 MB at 10,000 mappings.
+		debug.SetGCPercent(225)
+	}
 	s.Log.WithFields(s.Fields()).WithField("version", buildinfo.Get().Version).Info("inlay-webhook starts")
 	group, ctx := errgroup.WithContext(ctx)
 	// What answers are made of is kept up until the last one is given: the server ends with ctx, the rest after it.
@@ -197,10 +203,6 @@ func (s *serving) run(ctx context.Context) error {
 		return https.Run(ctx)
 	})
 	group.Go(func() error { return health.Serve(work) })
-	group.Go(func() error {
-		pace(work)
-		return nil
-	})
 	group.Go(func() error { return certificates.Run(work) })
 	for _, kind := range v2.Kinds() {
 		group.Go(func() error {
