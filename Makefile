@@ -69,7 +69,7 @@ integration: build ## real containerd, CRI-O and runc with an emulated card, fau
 
 .PHONY: bench
 bench: build ## the benchmark tables, each figure beside its baseline; root for those on real runtimes
-	$(Q)if [ $$(id -u) = 0 ]; then $(GO) run ./integration/cmd/components build containerd runc >/dev/null; fi
+	$(Q)if [ $$(id -u) = 0 ]; then $(GO) run ./integration/cmd/components build containerd runc etcd kubernetes >/dev/null; fi
 	$(Q)$(GO) run ./integration/bench -bin bin $(BENCHFLAGS)
 
 .PHONY: images
