@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/inlay-project/inlay/internal/cli"
+	v2 "github.com/inlay-project/inlay/webhook/api/v2"
 	"github.com/inlay-project/inlay/webhook/fpga"
 	"github.com/inlay-project/inlay/webhook/mappings"
 )
@@ -51,7 +52,7 @@ func (f *files) flags(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&f.paths, "mappings", nil,
 		"file of AcceleratorFunctions and FpgaRegions, YAML or JSON with any number of documents; may be given again")
 	fs.BoolVar(&f.options.ModeAffinity, "mode-affinity", false,
-		"send pods to nodes whose label "+fpga.ModeLabel+" has the mode that they need")
+		"send pods to nodes whose label "+v2.ModeLabel+" has the mode that they need")
 }
 
 // read gives the mappings. One that leads nowhere is a line on stderr, as it is a condition of its status in a cluster.

@@ -74,7 +74,7 @@ func serveCommand() (*cobra.Command, *cli.Service) {
 	f.StringVar(&s.tlsCert, "tls-cert", "", "certificate file that somebody else keeps; with --tls-key")
 	f.StringVar(&s.tlsKey, "tls-key", "", "its key")
 	f.BoolVar(&s.options.ModeAffinity, "mode-affinity", false,
-		"send pods to nodes whose label "+fpga.ModeLabel+" has the mode that they need")
+		"send pods to nodes whose label "+v2.ModeLabel+" has the mode that they need")
 	f.DurationVar(&s.validity, "certificate-validity", certs.DefaultValidity, "how long an own certificate is valid")
 	f.DurationVar(&s.caValidity, "ca-validity", certs.DefaultCAValidity, "how long an own CA is valid")
 	f.DurationVar(&s.rotateBefore, "rotate-before", 0, "how long before its end a certificate is renewed; 0 = a third of its validity")

@@ -216,7 +216,7 @@ func mustBeAffine(t *testing.T, want Verdict, pod any) {
 	for _, term := range terms {
 		found := false
 		for _, e := range term.MatchExpressions {
-			found = found || e.Key == fpga.ModeLabel && e.Operator == "In" && len(e.Values) == 1 && modes[v2.Mode(e.Values[0])]
+			found = found || e.Key == v2.ModeLabel && e.Operator == "In" && len(e.Values) == 1 && modes[v2.Mode(e.Values[0])]
 		}
 		if !found {
 			t.Errorf("a term without the mode: %+v", term)

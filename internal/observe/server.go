@@ -37,7 +37,7 @@ func Listen(addr string, registry *Registry, ready ...Check) (*Server, error) {
 	}
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
-		return nil, fmt.Errorf("--http %s: %w; give another address, or an empty one for none", addr, bindCause(err))
+		return nil, fmt.Errorf("--http %s: %w; give another address, or an empty one for none", addr, BindCause(err))
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok\n") })
@@ -116,8 +116,8 @@ func text(w http.ResponseWriter, status int, body string) {
 	_, _ = io.WriteString(w, body) // the client has gone: nobody to tell
 }
 
-// bindCause takes "listen tcp :9770:" off, which says the address a second time.
-func bindCause(err error) error {
+// BindCause takes "listen tcp :9770:" off an error, which says the address a second time.
+func BindCause(err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) && op.Err != nil {
 		return op.Err

@@ -86,7 +86,7 @@ func (t *selectorTerm) decodeExpression(r *jsonread.Reader) error {
 		}
 		return nil
 	})
-	if err == nil && values == 1 && string(key) == ModeLabel && string(operator) == "In" {
+	if err == nil && values == 1 && string(key) == v2.ModeLabel && string(operator) == "In" {
 		t.modes = append(t.modes, v2.Mode(value))
 	}
 	return err
@@ -108,7 +108,7 @@ func (r *review) affinity() {
 		termsPath    = requiredPath + "/nodeSelectorTerms/"
 	)
 	const (
-		expressionOpen, expressionEnd = `{"key":"` + ModeLabel + `","operator":"In","values":["`, `"]}`
+		expressionOpen, expressionEnd = `{"key":"` + v2.ModeLabel + `","operator":"In","values":["`, `"]}`
 		requiredOpen, requiredEnd     = `{"nodeSelectorTerms":[{"matchExpressions":[` + expressionOpen, expressionEnd + `]}]}`
 		nodeOpen, nodeEnd             = `{"requiredDuringSchedulingIgnoredDuringExecution":` + requiredOpen, requiredEnd + `}`
 		affinityOpen, affinityEnd     = `{"nodeAffinity":` + nodeOpen, nodeEnd + `}`

@@ -151,7 +151,7 @@ func sameAffinity(t *testing.T, a *affinity, k *corev1.Affinity) {
 			for _, term := range r.NodeSelectorTerms {
 				s := selectorTerm{expressions: term.MatchExpressions != nil, empty: len(term.MatchExpressions)+len(term.MatchFields) == 0}
 				for _, e := range term.MatchExpressions {
-					if e.Key == ModeLabel && e.Operator == corev1.NodeSelectorOpIn && len(e.Values) == 1 && plainText(e.Values[0]) != "?" {
+					if e.Key == v2.ModeLabel && e.Operator == corev1.NodeSelectorOpIn && len(e.Values) == 1 && plainText(e.Values[0]) != "?" {
 						s.modes = append(s.modes, v2.Mode(e.Values[0]))
 					}
 				}

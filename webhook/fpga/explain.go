@@ -126,7 +126,7 @@ func (e *explanation) pod(p Pod) {
 	v := e.verdict
 	e.WriteByte('\n')
 	if v.NodeMode != "" {
-		fmt.Fprintf(e, "nodes: only those with label %s=%s\n", ModeLabel, v.NodeMode)
+		fmt.Fprintf(e, "nodes: only those with label %s=%s\n", v2.ModeLabel, v.NodeMode)
 	}
 	for _, a := range p.resources {
 		fmt.Fprintf(e, "DENIED: spec.resources asks for %s\n", show(a.name))

@@ -4,13 +4,10 @@ import v2 "github.com/inlay-project/inlay/webhook/api/v2"
 
 // Options are what an administrator chooses.
 type Options struct {
-	// ModeAffinity adds node affinity on ModeLabel, so that a pod is not sent to a node whose cards are in another mode.
+	// ModeAffinity adds node affinity on v2.ModeLabel, so that a pod is not sent to a node whose cards are in another mode.
 	ModeAffinity bool
 	asks         bool // fill Finding.Asks, which Explain alone reads
 }
-
-// ModeLabel is the node label with the mode of a node's cards.
-const ModeLabel = v2.Prefix + "mode"
 
 // Verdict is what becomes of a pod.
 type Verdict struct {

@@ -113,7 +113,7 @@ func (r *Reader) want(k Kind) error {
 	case k:
 		return nil
 	case End:
-		return r.wrong("a value is missing")
+		return r.wrong(noValue)
 	default:
 		return &TypeError{got, k}
 	}
@@ -214,14 +214,14 @@ func (r *Reader) Object(visit func(key []byte) error) error {
 	for {
 		r.space()
 		if !r.here('"') {
-			return r.wrong("a member's name is missing")
+			return r.wrong(noName)
 		}
 		key, err := r.string()
 		if err != nil {
 			return err
 		}
 		if r.space(); !r.here(':') {
-			return r.wrong("a colon is missing")
+			return r.wrong(noColon)
 		}
 		r.at++
 		from := r.at
@@ -279,5 +279,5 @@ func (r *Reader) next(from int, end byte) (more bool, err error) {
 		r.leave()
 		return false, nil
 	}
-	return false, r.wrong("a comma or a closing bracket is missing")
+	return false, r.wrong(noSeparator)
 }

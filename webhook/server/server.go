@@ -15,6 +15,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/net/netutil"
 
+	"github.com/inlay-project/inlay/internal/observe"
 	"github.com/inlay-project/inlay/webhook/fpga"
 )
 
@@ -66,7 +67,7 @@ type Server struct {
 func New(c Config) (*Server, error) {
 	listener, err := net.Listen("tcp", c.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("--listen %s: %w", c.Listen, bindCause(err))
+		return nil, fmt.Errorf("--listen %s: %w", c.Listen, observe.BindCause(err))
 	}
 	h := newHandler(c)
 	var protocols http.Protocols
@@ -160,13 +161,4 @@ var _ io.Writer = debugLines{}
 func (d debugLines) Write(p []byte) (int, error) {
 	d.log.Debug(strings.TrimSpace(string(p)))
 	return len(p), nil
-}
-
-// bindCause takes "listen tcp :9443:" off, which says the address a second time.
-func bindCause(err error) error {
-	var op *net.OpError
-	if errors.As(err, &op) && op.Err != nil {
-		return op.Err
-	}
-	return err
 }
