@@ -55,19 +55,26 @@ func (n *node) startNRI(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return n.waitNRI(ctx)
+	_, err = n.waitNRI(ctx)
+	return err
 }
 
-// waitNRI waits until inlay-nri says itself that the runtime asks it.
-func (n *node) waitNRI(ctx context.Context) error {
+// waitNRI waits until inlay-nri says itself that the runtime asks it, over a connection made after the given one: right
+// after a pause it can still take the old one for alive. It returns the number of that connection.
+func (n *node) waitNRI(ctx context.Context, after ...uint64) (reconnects uint64, err error) {
 	socket := place(n.dir, "/run/inlay/nri.sock")
-	return until(ctx, func() error {
+	err = until(ctx, func() error {
 		s, err := nristatus.Ask(ctx, socket)
 		if err != nil {
 			return err
 		}
+		if len(after) > 0 && s.Reconnects <= after[0] {
+			return errors.New("inlay-nri has not connected again yet")
+		}
+		reconnects = s.Reconnects
 		return s.Ready()
 	})
+	return reconnects, err
 }
 
 // stop ends everything that was started, in the reverse order.

@@ -132,15 +132,19 @@ func brokenBitstream(ctx context.Context, n *node, t *timeline) error {
 
 func stopped(ctx context.Context, n *node, t *timeline) error {
 	t.heading("Refused: inlay-nri hangs, so the runtime gives up on it and goes on without")
+	connection, err := n.waitNRI(ctx)
+	if err != nil {
+		return err
+	}
 	if err := n.nri.signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
 	r := request{pod: "patient", function: wanted, noPreStart: true}
-	err := expect(ctx, n, t, r, "inlay-hook gate", "did not see this container")
+	err = expect(ctx, n, t, r, "inlay-hook gate", "did not see this container")
 	if contErr := n.nri.signal(syscall.SIGCONT); err != nil || contErr != nil {
 		return errors.Join(err, contErr)
 	}
-	if err := n.waitNRI(ctx); err != nil {
+	if _, err := n.waitNRI(ctx, connection); err != nil {
 		return err
 	}
 	t.tell("inlay-nri", "runs again and has reconnected by itself")
