@@ -39,6 +39,9 @@ type Allocation struct {
 // Key is the annotation key of a resource type.
 func Key(resource string) string { return Prefix + resource }
 
+// KeyFor is the annotation key of any family's resource: "qat.intel.com/cy" has "allocated.qat.intel.com/cy".
+func KeyFor(resource string) string { return "allocated." + resource }
+
 // Value is the annotation value for the devices of one resource.
 func Value(devices []Device) string {
 	parts := make([]string, len(devices))
