@@ -82,12 +82,32 @@ func TestWhatAllocateWouldNotHaveWrittenIsRefused(t *testing.T) {
 	}
 }
 
+func TestARecordOfAnotherFamilyIsReadByItsDomain(t *testing.T) {
+	annotations := map[string]string{
+		record.KeyFor("qat.intel.com/cy"):             "0000:6b:00.2@0000:6b:00.2",
+		record.KeyFor("qat.intel.com/dc"):             "0000:6b:00.1@0000:6b:00.1",
+		record.KeyFor("qat.intel.com.example.org/cy"): "0000:6b:00.3@0000:6b:00.3",
+		record.Key(region):                            "dfl-fme.1@0000:82:00.0",
+	}
+	want := []record.Allocation{
+		{Resource: "cy", Devices: []record.Device{{ID: "0000:6b:00.2", Address: "0000:6b:00.2"}}},
+		{Resource: "dc", Devices: []record.Device{{ID: "0000:6b:00.1", Address: "0000:6b:00.1"}}},
+	}
+	got, err := record.ParseOf("qat.intel.com", annotations)
+	if d := cmp.Diff(want, got); err != nil || d != "" {
+		t.Errorf("%v\n%s", err, d)
+	}
+	if !record.PresentOf("qat.intel.com", annotations) || record.PresentOf("dsa.intel.com", annotations) || record.PresentOf("qat.intel", annotations) {
+		t.Error("PresentOf takes another domain")
+	}
+}
+
 func TestAContainerWithoutRecordCostsNothing(t *testing.T) {
 	annotations := map[string]string{}
 	for i := range 20 {
 		annotations[fmt.Sprintf("example.com/%d", i)] = "x"
 	}
-	if n := testing.AllocsPerRun(100, func() { record.Present(annotations) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { record.Present(annotations); record.PresentOf("qat.intel.com", annotations) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
