@@ -18,32 +18,10 @@ import (
 	"github.com/inlay-project/inlay/internal/cli"
 	"github.com/inlay-project/inlay/internal/podresources"
 	"github.com/inlay-project/inlay/internal/record"
+	"github.com/inlay-project/inlay/nri-plugin/devices"
+	"github.com/inlay-project/inlay/nri-plugin/engine"
 	"github.com/inlay-project/inlay/nri-plugin/fpga"
 )
-
-// lateAdjuster stands in until the configuration is known: a pre-installed plugin gets it from the runtime, before the
-// first container.
-type lateAdjuster struct{ real atomic.Pointer[fpga.Adjuster] }
-
-func (l *lateAdjuster) Wants(pod *api.PodSandbox, ctr *api.Container) bool {
-	a := l.real.Load()
-	return a == nil || a.Wants(pod, ctr)
-}
-
-func (l *lateAdjuster) Adjust(ctx context.Context, pod *api.PodSandbox, ctr *api.Container) (*api.ContainerAdjustment, error) {
-	a := l.real.Load()
-	if a == nil {
-		return nil, errors.New("inlay-nri is not configured yet")
-	}
-	return a.Adjust(ctx, pod, ctr)
-}
-
-func (l *lateAdjuster) missing() []string {
-	if a := l.real.Load(); a != nil {
-		return a.Missing()
-	}
-	return nil
-}
 
 // fixed are the flags that a configuration cannot change: by the time it comes they have been used, or the runtime has
 // the say.
@@ -111,7 +89,10 @@ func (o *options) build(into *lateAdjuster, state *reconciler) error {
 		o.Log.Warn("no --policy: containers get any function that they ask for")
 	}
 	state.versions.Store(hook.versions)
-	into.real.Store(fpga.New(c))
+	joined := devices.New(devices.Config{Root: o.Root, RunDir: o.RunDir, Log: o.Log})
+	state.links.Store(joined)
+	cards := fpga.New(c)
+	into.real.Store(&adjusters{all: []engine.Adjuster{cards, joined}, missing: cards.Missing})
 	return nil
 }
 
@@ -120,6 +101,7 @@ func (o *options) build(into *lateAdjuster, state *reconciler) error {
 type reconciler struct {
 	log      logrus.FieldLogger
 	versions atomic.Pointer[versions] // nil = there is one hook, which somebody else looks after
+	links    atomic.Pointer[devices.Adjuster]
 }
 
 func (r *reconciler) Synchronize(ctx context.Context, _ []*api.PodSandbox, containers []*api.Container) {
@@ -137,6 +119,9 @@ func (r *reconciler) Synchronize(ctx context.Context, _ []*api.PodSandbox, conta
 	r.log.WithFields(logrus.Fields{"containers": len(containers), "fpga": ours}).Info("synchronized")
 	if v := r.versions.Load(); v != nil {
 		v.sweep(ctx, containers)
+	}
+	if l := r.links.Load(); l != nil {
+		l.Sweep(ctx, containers)
 	}
 }
 
