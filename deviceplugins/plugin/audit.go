@@ -110,6 +110,9 @@ func (e *Engine) audits(ctx context.Context) {
 				s.stir(now, buf)
 			}
 		}
+		for _, i := range e.interests {
+			i.Changed()
+		}
 		// Sockets that came or went unseen: a folder that cannot be watched, or events that were lost.
 		if names := fingerprint(sockets, buf); names != known || n/fullEvery != was/fullEvery {
 			known = names

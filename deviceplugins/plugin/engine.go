@@ -38,6 +38,16 @@ type Config struct {
 	Linger time.Duration
 	// RegisterTimeout is for one attempt to register (default 10 s: the kubelet gives itself that to dial back).
 	RegisterTimeout time.Duration
+	// Interests are folders of the caller's own, watched by the one inotify instance that the process has.
+	Interests []Interest
+}
+
+// Interest is a folder that somebody beside the families wants to hear of.
+type Interest struct {
+	Folder Folder
+	// Changed says that something in the folder may be another. It is called at every change, and where changes are not
+	// told with every audit, on a goroutine of the engine: it must not block.
+	Changed func()
 }
 
 // Events is a source of uevents, as uevent.Conn is one.
@@ -50,9 +60,10 @@ type Events interface {
 // Engine offers the devices of its families to the kubelet. Make it with New, then Run it once.
 type Engine struct {
 	conf     *settings
-	audit    time.Duration
-	events   Events
-	scanners []*scanner
+	audit     time.Duration
+	events    Events
+	scanners  []*scanner
+	interests []Interest
 
 	mu        sync.Mutex
 	resources map[string]*resource
@@ -101,7 +112,7 @@ func New(c Config) (*Engine, error) {
 			linger: orDefault(c.Linger, time.Minute), registerTimeout: orDefault(c.RegisterTimeout, 10*time.Second),
 			log: log, observer: c.Observer,
 		},
-		audit: orDefault(c.Audit, 5*time.Second), events: c.Events,
+		audit: orDefault(c.Audit, 5*time.Second), events: c.Events, interests: slices.Clone(c.Interests),
 		resources: map[string]*resource{}, retiring: map[string]*resource{},
 	}
 	if e.conf.observer == nil {
@@ -168,6 +179,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.ctx, e.ticker = ctx, tick
 	e.mu.Unlock()
 	e.setPace()
+	e.attend(folders)
 	for _, s := range e.scanners {
 		s.folders = folders
 		e.tasks.Go(func() { s.run(ctx) })
@@ -191,6 +203,34 @@ func (e *Engine) isDeaf(err error, so string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.deaf = append(e.deaf, fmt.Sprintf("%s: %v", so, err))
+}
+
+// attend has the caller's own folders watched; those that cannot be are left to the audits.
+func (e *Engine) attend(folders *folderwatch.Watcher) {
+	if folders == nil {
+		return
+	}
+	unwatched := e.interests[:0]
+	for _, i := range e.interests {
+		if _, err := folders.Add(i.Folder, func(string) { i.Changed() }); err != nil {
+			e.isDeaf(err, "folder "+i.Folder.Path+" is only looked at with the audits")
+			unwatched = append(unwatched, i)
+			continue
+		}
+		i.Changed() // what has changed before it was watched
+	}
+	e.interests = unwatched
+}
+
+// Offer says which families are offered from now on; until it is called all are. One that is not has no devices: its
+// resources go as if the hardware had gone.
+func (e *Engine) Offer(families ...string) {
+	for _, s := range e.scanners {
+		off := !slices.Contains(families, s.family.Name())
+		if s.off.Swap(off) != off {
+			s.trigger("kick", time.Now())
+		}
+	}
 }
 
 // Kick makes all families look again, or only the named ones.

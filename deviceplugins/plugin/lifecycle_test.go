@@ -59,6 +59,25 @@ func TestResourceThatIsBackSoonWasNeverStopped(t *testing.T) {
 	}
 }
 
+func TestAFamilyThatIsNotOfferedLosesItsDevicesAndGetsThemBack(t *testing.T) {
+	b := newBench(t)
+	b.startKubelet()
+	b.start(slow)
+	b.await(regionA, "dfl-fme.0", "dfl-fme.1")
+	b.engine.Offer("another")
+	b.await(regionA)
+	scans := func() (n int) { b.rack.set(func(r *rack) { n = r.scans }); return n }
+	before := scans()
+	b.engine.Kick()
+	time.Sleep(20 * time.Millisecond)
+	if after := scans(); after != before {
+		t.Errorf("a family that is not offered was asked %d times", after-before)
+	}
+	b.engine.Offer("another", "rack")
+	b.await(regionA, "dfl-fme.0", "dfl-fme.1")
+	b.works(regionA, "dfl-fme.1")
+}
+
 func TestDevicesFlapWhileStreamsBreak(t *testing.T) {
 	b := newBench(t)
 	b.startKubelet()

@@ -6,6 +6,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -30,6 +31,7 @@ type scanner struct {
 	folders *folderwatch.Watcher // nil where there is no inotify
 	log     logrus.FieldLogger
 	signal  chan struct{} // one place: pending is set
+	off     atomic.Bool   // not offered: see Engine.Offer
 
 	mu      sync.Mutex
 	pending *cause
@@ -186,7 +188,7 @@ func (s *scanner) scan(ctx context.Context, why cause) (whole bool) {
 	return err == nil && len(skipped) == 0
 }
 
-// look calls Scan and turns a panic into an error.
+// look calls Scan and turns a panic into an error. A family that is not offered is not even asked.
 func (s *scanner) look(ctx context.Context) (inv Inventory, skipped []Skipped, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -194,6 +196,9 @@ func (s *scanner) look(ctx context.Context) (inv Inventory, skipped []Skipped, e
 			inv, err = nil, fmt.Errorf("scan of family %s panicked: %v", s.family.Name(), p)
 		}
 	}()
+	if s.off.Load() {
+		return Inventory{}, nil, nil
+	}
 	return s.family.Scan(ctx)
 }
 

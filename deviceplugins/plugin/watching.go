@@ -11,7 +11,10 @@ func (s *scanner) follow() (more bool) {
 	if !ok {
 		return false
 	}
-	next := watcher.Watch()
+	var next Watch
+	if !s.off.Load() {
+		next = watcher.Watch()
+	}
 	paths := map[string]bool{}
 	for _, f := range next.Folders {
 		paths[f.Path] = true

@@ -108,6 +108,30 @@ func TestValueThatChangesSilentlyMeansAScan(t *testing.T) {
 	}
 }
 
+func TestTheCallersOwnFolderIsWatchedToo(t *testing.T) {
+	b := newBench(t)
+	folder := t.TempDir()
+	called := make(chan struct{}, 100)
+	b.start(slow, func(c *plugin.Config) {
+		c.Interests = []plugin.Interest{{Folder: plugin.Folder{Path: folder, Content: true}, Changed: func() { called <- struct{}{} }}}
+	})
+	await := func(what string) {
+		t.Helper()
+		select {
+		case <-called:
+		case <-time.After(5 * time.Second):
+			t.Fatalf("not called %s", what)
+		}
+	}
+	await("at the start")
+	for i := range 3 {
+		if err := os.WriteFile(filepath.Join(folder, "inlay.yaml"), []byte{byte(i)}, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		await("after a write")
+	}
+}
+
 func TestFamilyWithoutDevicesCostsNothing(t *testing.T) {
 	b := newBench(t)
 	b.rack.inv = nil
