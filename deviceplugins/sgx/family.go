@@ -1,0 +1,121 @@
+package sgx
+
+import (
+	"context"
+	"strings"
+	"sync"
+
+	"github.com/sirupsen/logrus"
+	"k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
+	specs "tags.cncf.io/container-device-interface/specs-go"
+
+	"github.com/inlay-project/inlay/deviceplugins/cdi"
+	"github.com/inlay-project/inlay/deviceplugins/plugin"
+	"github.com/inlay-project/inlay/internal/hostfs"
+	"github.com/inlay-project/inlay/internal/record"
+)
+
+// Config is the world around the family.
+type Config struct {
+	Root *hostfs.Root
+	CDI  *cdi.Folder // nil: no CDI file is written
+	Log  logrus.FieldLogger
+}
+
+// Family implements plugin.Family and its optional abilities. It is safe for concurrent use.
+type Family struct {
+	c Config
+
+	mu      sync.Mutex
+	options Options
+	offers  bool // the last scan found SGX
+}
+
+var (
+	_ plugin.Family    = (*Family)(nil)
+	_ plugin.Watcher   = (*Family)(nil)
+	_ plugin.Allocator = (*Family)(nil)
+	_ plugin.Diagnoser = (*Family)(nil)
+)
+
+// New makes the family. o is valid. Nothing is read before the first Scan.
+func New(c Config, o Options) *Family { return &Family{c: c, options: o} }
+
+// Name implements plugin.Family.
+func (*Family) Name() string { return "sgx" }
+
+// Configure changes the options; the next Scan offers accordingly. It tells whether that is a change.
+func (f *Family) Configure(o Options) (changed bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	changed = f.options != o
+	f.options = o
+	return changed
+}
+
+func (f *Family) settings() Options {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.options
+}
+
+// Present tells whether the last scan found SGX.
+func (f *Family) Present() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.offers
+}
+
+// Scan implements plugin.Family.
+func (f *Family) Scan(context.Context) (plugin.Inventory, []plugin.Skipped, error) {
+	inv, skipped := Discover(f.c.Root, f.settings())
+	if err := f.keepCDI(inv); err != nil {
+		delete(inv, Domain+"registration")
+		skipped = append(skipped, plugin.Skipped{Path: Domain + "registration", Reason: err.Error()})
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.offers = len(inv) > 0
+	return inv, skipped, nil
+}
+
+// keepCDI has the file in place by which a runtime finds what registration names.
+func (f *Family) keepCDI(inv plugin.Inventory) error {
+	if f.c.CDI == nil {
+		return nil
+	}
+	var devices []specs.Device
+	if len(inv[Domain+"registration"]) > 0 {
+		devices = append(devices, specs.Device{Name: efivarfs, ContainerEdits: specs.ContainerEdits{Mounts: []*specs.Mount{{
+			HostPath: efivarfs, ContainerPath: "/run/efivars", Type: efivarfs,
+			Options: []string{"rw", "nosuid", "nodev", "noexec", "relatime"},
+		}}}})
+	}
+	return f.c.CDI.Keep(cdiKind, devices)
+}
+
+// Watch implements plugin.Watcher: the driver makes its nodes when it is loaded, and nothing else ever changes.
+func (f *Family) Watch() plugin.Watch {
+	w := plugin.Watch{Folders: []plugin.Folder{{
+		Path: f.c.Root.Join("/dev"), Match: func(name string) bool { return strings.HasPrefix(name, "sgx_") },
+	}}}
+	if f.c.CDI != nil && f.settings().DCAPInfraResources {
+		w.Folders = append(w.Folders, f.c.CDI.Watch(cdiKind))
+	}
+	return w
+}
+
+// Allocate implements plugin.Allocator: what the devices grant, and the record by which inlay-nri knows a container whose
+// enclaves may have a limit.
+func (f *Family) Allocate(_ context.Context, resource string, devices []plugin.Device) (*v1beta1.ContainerAllocateResponse, error) {
+	answer := plugin.Merge(devices)
+	ids := make([]string, len(devices))
+	for i, d := range devices {
+		ids[i] = d.ID
+	}
+	if answer.Annotations == nil {
+		answer.Annotations = map[string]string{}
+	}
+	answer.Annotations[record.KeyFor(resource)] = strings.Join(ids, ",")
+	return answer, nil
+}
