@@ -1,0 +1,158 @@
+package config
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+	strict "sigs.k8s.io/json"
+	"sigs.k8s.io/yaml"
+)
+
+// Version is the form of file that this program reads.
+const Version = "v1"
+
+// MaxFile bounds a file in bytes; a ConfigMap has no more.
+const MaxFile = 1 << 20
+
+// Read makes the settings of a node from a file's text (empty where there is none) and the flags that were given, by the
+// command line or the environment. node is the node's name; it may be empty, and then no override is for it.
+func Read(text []byte, node string, given *pflag.FlagSet) (Settings, error) {
+	s := Default()
+	if len(text) > 0 {
+		var err error
+		if s, err = parse(text, node); err != nil {
+			return Settings{}, err
+		}
+	}
+	if err := s.overlay(given); err != nil {
+		return Settings{}, err
+	}
+	if err := s.Validate(); err != nil {
+		return Settings{}, fmt.Errorf("--%w", err)
+	}
+	return s.spread(), nil
+}
+
+// overlay takes the values of the flags that were given.
+func (s *Settings) overlay(given *pflag.FlagSet) error {
+	if given == nil {
+		return nil
+	}
+	own := pflag.NewFlagSet("settings", pflag.ContinueOnError)
+	s.AddFlags(own)
+	var errs []error
+	own.VisitAll(func(f *pflag.Flag) {
+		from := given.Lookup(f.Name)
+		if from == nil || !from.Changed {
+			return
+		}
+		into, isList := f.Value.(pflag.SliceValue)
+		if list, ok := from.Value.(pflag.SliceValue); ok && isList {
+			errs = append(errs, into.Replace(list.GetSlice()))
+			return
+		}
+		errs = append(errs, f.Value.Set(from.Value.String()))
+	})
+	return errors.Join(errs...)
+}
+
+// parse reads a file for a node. Every override is read, whoever it is for.
+func parse(text []byte, node string) (Settings, error) {
+	none := Settings{}
+	if len(text) > MaxFile {
+		return none, fmt.Errorf("larger than %d bytes", MaxFile)
+	}
+	asJSON, err := yaml.YAMLToJSONStrict(text)
+	if err != nil {
+		return none, err
+	}
+	// The version first and alone: a file of another one may look different.
+	var top map[string]json.RawMessage
+	if err := json.Unmarshal(asJSON, &top); err != nil || top == nil {
+		return none, errors.New("it is not a list of <field>: <value>")
+	}
+	var version string
+	if err := json.Unmarshal(top["version"], &version); err != nil || version == "" {
+		return none, fmt.Errorf("version: missing; it is %s for this program", Version)
+	}
+	if version != Version {
+		return none, fmt.Errorf("version: %.40q is unknown, this program reads %s", version, Version)
+	}
+	var nodes []map[string]json.RawMessage
+	if raw, ok := top["nodes"]; ok {
+		if err := json.Unmarshal(raw, &nodes); err != nil {
+			return none, errors.New("nodes: it is not a list of overrides")
+		}
+	}
+	delete(top, "version")
+	delete(top, "nodes")
+	s := Default()
+	if err := s.take(top); err != nil {
+		return none, err
+	}
+	for i, override := range nodes {
+		if s, err = s.override(override, node); err != nil {
+			return none, fmt.Errorf("nodes[%d]: %w", i, err)
+		}
+	}
+	return s, nil
+}
+
+// override gives the settings with those of one override, if it is for the node.
+func (s Settings) override(fields map[string]json.RawMessage, node string) (Settings, error) {
+	var names []string
+	if err := json.Unmarshal(fields["names"], &names); err != nil || len(names) == 0 {
+		return s, errors.New("names: missing; it lists names of nodes, or patterns such as gpu-*")
+	}
+	ours := false
+	for _, pattern := range names {
+		match, err := path.Match(pattern, node)
+		if err != nil {
+			return s, fmt.Errorf("names: %.80q is no pattern", pattern)
+		}
+		ours = ours || match && node != ""
+	}
+	delete(fields, "names")
+	with := s
+	with.Families = slices.Clone(s.Families)
+	if err := with.take(fields); err != nil {
+		return s, err
+	}
+	if ours {
+		return with, nil
+	}
+	return s, nil
+}
+
+// take reads fields over what is set and checks what comes of it.
+func (s *Settings) take(fields map[string]json.RawMessage) error {
+	text, err := json.Marshal(fields)
+	if err != nil {
+		return err
+	}
+	mistakes, err := strict.UnmarshalStrict(text, s)
+	if err != nil {
+		return err
+	}
+	if len(mistakes) > 0 {
+		lines := make([]string, len(mistakes))
+		for i, m := range mistakes {
+			lines[i] = m.Error()
+		}
+		return errors.New(strings.Join(lines, "; "))
+	}
+	return s.Validate()
+}
+
+// YAML is the settings as a file of this version, for a person to read and for a program to read back.
+func (s Settings) YAML() ([]byte, error) {
+	return yaml.Marshal(struct {
+		Version string `json:"version"`
+		Settings
+	}{Version, s})
+}
