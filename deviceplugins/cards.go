@@ -40,7 +40,6 @@ func (c *cards) Scan(ctx context.Context) (plugin.Inventory, []plugin.Skipped, e
 		c.tell(e)
 	}
 	inv, skipped, err := c.Family.Scan(ctx)
-	c.metrics.leftOut(c.Name(), len(skipped))
 	if err == nil {
 		c.policy.See(c.Interfaces())
 	}

@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/inlay-project/inlay/deviceplugins/fpga"
-	"github.com/inlay-project/inlay/deviceplugins/mirror"
+	"github.com/inlay-project/inlay/deviceplugins/config"
 	"github.com/inlay-project/inlay/deviceplugins/plugin"
 	"github.com/inlay-project/inlay/internal/buildinfo"
 	"github.com/inlay-project/inlay/internal/cli"
@@ -24,20 +22,22 @@ import (
 const long = `inlay-deviceplugin advertises a node's accelerators to the kubelet: every device family in one process.
 
 A family without devices publishes nothing and costs nothing. What this node would advertise, and why it leaves a
-device out, is shown by:
+device out or offers nothing at all, is shown by:
 
-  inlay-deviceplugin discover`
+  inlay-deviceplugin discover
+  inlay-deviceplugin doctor`
 
 // options are the flags of inlay-deviceplugin beside the common ones.
 type options struct {
 	*cli.Common
-	families             []string
+	config               string
 	kubeletDir, cdiDir   string
 	podresources         string
 	nodeName, kubeconfig string
 	policy               string
-	fpgaMode, fpgaGrant  string
 	hook                 hookcall.Flags
+	// given are the flags of the command that runs, to tell those that were given from defaults.
+	given *pflag.FlagSet
 }
 
 func newCommand() (*cobra.Command, *cli.Common) {
@@ -46,142 +46,87 @@ func newCommand() (*cobra.Command, *cli.Common) {
 		Use:   "inlay-deviceplugin",
 		Short: "advertises a node's accelerators to the kubelet",
 		Long:  long,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
+		RunE:  func(cmd *cobra.Command, _ []string) error { return o.with(cmd).run(cmd.Context()) },
 	}
 	o.Common = cli.Add(cmd, ":9770")
 	f := cmd.PersistentFlags()
-	f.StringSliceVar(&o.families, "families", []string{"auto"}, "device families, comma list; auto = all")
+	f.StringVar(&o.config, "config", "",
+		"file of settings, YAML; it is read again when it changes, and flags beat it; empty = flags alone")
 	o.Path(&o.kubeletDir, "kubelet-dir", "/var/lib/kubelet", "the kubelet's folder")
 	o.PathBelow(&o.podresources, "podresources", "kubelet-dir", "pod-resources/kubelet.sock",
 		"the kubelet's podresources socket; empty = it is not asked who holds a device")
 	o.Path(&o.cdiDir, "cdi-dir", "/var/run/cdi", "folder of the CDI files")
-	f.StringVar(&o.nodeName, "node-name", "", "this node's name; needed for the mode annotation and the mode label")
+	f.StringVar(&o.nodeName, "node-name", "",
+		"this node's name; needed for the mode annotation, the mode label and the settings of single nodes")
 	_ = cli.AlsoEnv(f, "node-name", "NODE_NAME") // an error says that there is no such flag, and it is defined above
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; empty = as a pod of the cluster, if this is one")
 	f.StringVar(&o.policy, "policy", "",
 		"policy file to keep for inlay-nri: what the API server's mappings give to the pods, for this node's cards; empty = none")
-	f.StringVar(&o.fpgaMode, "fpga-mode", string(fpga.ModeAF),
-		"af, region or regiondevel; the node annotation fpga.intel.com/device-plugin-mode beats it")
-	f.StringVar(&o.fpgaGrant, "fpga-grant", string(fpga.GrantNRI),
-		"who gives containers their device nodes: nri (inlay-nri), or allocate for runtimes without NRI")
 	o.hook.Add(o.Common, f, "with --fpga-grant allocate: how long the hook may wait and program")
-	cmd.AddCommand(discoverCommand(o), uninstallCommand(o))
+	settings := config.Default()
+	settings.AddFlags(f)
+	cmd.AddCommand(discoverCommand(o), doctorCommand(o), configCommand(o), validateCommand(o), uninstallCommand(o))
 	return cmd, o.Common
 }
 
-// knownFamilies is every family of this build.
-var knownFamilies = [...]string{"fpga"}
-
-// wanted tells which families --families names.
-func (o *options) wanted() (map[string]bool, error) {
-	want := map[string]bool{}
-	for _, name := range o.families {
-		name = strings.TrimSpace(name)
-		if name == "auto" {
-			for _, known := range knownFamilies {
-				want[known] = true
-			}
-			continue
-		}
-		known := false
-		for _, k := range knownFamilies {
-			known = known || k == name
-		}
-		if !known {
-			return nil, cli.UsageError("--families: %q is none of auto, %s", name, strings.Join(knownFamilies[:], ", "))
-		}
-		want[name] = true
-	}
-	if len(want) == 0 {
-		return nil, cli.UsageError("--families names none")
-	}
-	return want, nil
-}
-
-// fpgaFamily makes the FPGA family from the flags.
-func (o *options) fpgaFamily() (*fpga.Family, error) {
-	mode, err := fpga.ParseMode(o.fpgaMode)
-	if err != nil {
-		return nil, cli.UsageError("--fpga-mode: %w", err)
-	}
-	grant := fpga.Grant(o.fpgaGrant)
-	if grant != fpga.GrantNRI && grant != fpga.GrantAllocate {
-		return nil, cli.UsageError("--fpga-grant %q is neither nri nor allocate", o.fpgaGrant)
-	}
-	call, err := o.hook.New(o.Common, 0)
-	if err != nil {
-		return nil, err
-	}
-	hook := fpga.Hook{Root: call.Root, Path: call.Path, Timeout: o.hook.Timeout, Args: call.Args}
-	c := fpga.Config{Root: o.Root, Grant: grant, Hook: hook, Log: o.Log}
-	if c.RunDir, err = o.inside("run-dir", o.RunDir); err != nil {
-		return nil, err
-	}
-	if c.CDIDir, err = o.inside("cdi-dir", o.cdiDir); err != nil {
-		return nil, err
-	}
-	if o.podresources != "" {
-		c.PodResources = o.podresources // nobody else is told of it, so it may be anywhere
-		if socket, err := o.inside("podresources", o.podresources); err == nil {
-			c.PodResources = socket
-		}
-		c.Kubelet = holders{socket: c.PodResources}
-	}
-	return fpga.New(c, mode), nil
+// with notes the flags of the command that runs.
+func (o *options) with(cmd *cobra.Command) *options {
+	o.given = cmd.Flags()
+	return o
 }
 
 // run offers the devices until it is told to stop.
 func (o *options) run(ctx context.Context) error {
-	want, err := o.wanted()
+	registry := observe.NewRegistry("deviceplugin")
+	source := o.source(observe.NewConfigMetrics(registry))
+	settings, err := source.start()
 	if err != nil {
 		return err
 	}
-	registry := observe.NewRegistry("deviceplugin")
-	metrics := newMetrics(registry)
-	var families []plugin.Family
-	var fpgas *cards
-	var policy *mirror.Mirror
-	if want["fpga"] {
-		family, err := o.fpgaFamily()
-		if err != nil {
-			return err
-		}
-		runDir, err := o.inside("run-dir", o.RunDir)
-		if err != nil {
-			return err
-		}
-		if policy, err = o.policyMirror(registry); err != nil {
-			return err
-		}
-		fpgas = &cards{Family: family, reader: journal.NewReader(runDir), log: o.Log, metrics: metrics, policy: policy}
-		defer fpgas.reader.Close()
-		families = append(families, fpgas)
+	offered, err := settings.Offered()
+	if err != nil {
+		return err
 	}
-	engine, err := o.engine(families, metrics)
+	metrics := newMetrics(registry)
+	families, err := o.families(settings)
+	if err != nil {
+		return err
+	}
+	policy, err := o.policyMirror(registry)
+	if err != nil {
+		return err
+	}
+	runDir, err := o.inside("run-dir", o.RunDir)
+	if err != nil {
+		return err
+	}
+	fpgas := &cards{Family: families.fpga, reader: journal.NewReader(runDir), log: o.Log, metrics: metrics, policy: policy}
+	defer fpgas.reader.Close()
+	engine, err := o.engine(families.list(fpgas), metrics, source.interests())
+	if err != nil {
+		return err
+	}
+	engine.Offer(offered...)
+	own, err := o.ownNode()
 	if err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	if fpgas != nil {
-		own, err := o.ownNode()
-		if err != nil {
-			return err
-		}
-		if own != nil {
-			mode := override{options: o, flag: fpgas.Mode(), cards: fpgas.Family}
-			fpgas.first = func(scan context.Context) {
-				mode.look(scan, own)
-				group.Go(func() error {
-					mode.follow(ctx, own, engine.Kick)
-					return nil
-				})
-			}
+	mode := &override{options: o, flag: settings.FPGA.Mode, cards: fpgas.Family}
+	if own != nil {
+		fpgas.first = func(scan context.Context) {
+			mode.look(scan, own)
+			group.Go(func() error {
+				mode.follow(ctx, own, engine.Kick)
+				return nil
+			})
 		}
 	}
-	server, err := observe.Listen(o.HTTP, registry, func() []string { return missing(engine.Status()) }, policy.Missing)
+	server, err := observe.Listen(o.HTTP, registry, func() []string { return engine.Status().Missing }, policy.Missing, source.missing)
 	if err != nil {
 		return err
 	}
+	server.Also("hardware", func() []string { return leftOut(engine.Status()) })
 	o.Log.WithFields(o.Fields()).WithField("version", buildinfo.Get().Version).Info("inlay-deviceplugin starts")
 	group.Go(func() error { return server.Serve(ctx) })
 	group.Go(func() error { return engine.Run(ctx) })
@@ -189,6 +134,22 @@ func (o *options) run(ctx context.Context) error {
 		policy.Run(ctx)
 		return nil
 	})
+	group.Go(func() error {
+		source.follow(ctx, func(s config.Settings) {
+			changed := families.configure(s)
+			if mode.set(s.FPGA.Mode) {
+				changed = append(changed, fpgas.Name())
+			}
+			if len(changed) > 0 {
+				engine.Kick(changed...)
+			}
+			if offered, err := s.Offered(); err == nil { // they were checked when the file was read
+				engine.Offer(offered...)
+			}
+		})
+		return nil
+	})
+	families.run(ctx, group, engine.Kick)
 	err = group.Wait()
 	if err != nil && !errors.Is(err, context.Canceled) {
 		return err
@@ -197,7 +158,7 @@ func (o *options) run(ctx context.Context) error {
 	return nil
 }
 
-func (o *options) engine(families []plugin.Family, metrics *metrics) (*plugin.Engine, error) {
+func (o *options) engine(families []plugin.Family, metrics *metrics, interests []plugin.Interest) (*plugin.Engine, error) {
 	dir := filepath.Join(o.kubeletDir, "device-plugins")
 	hostDir, err := o.HostPath("kubelet-dir", dir)
 	if err != nil {
@@ -206,12 +167,15 @@ func (o *options) engine(families []plugin.Family, metrics *metrics) (*plugin.En
 	if dir, err = o.inside("kubelet-dir", dir); err != nil {
 		return nil, err
 	}
-	return plugin.New(plugin.Config{Folder: dir, HostFolder: hostDir, Families: families, Log: o.Log, Observer: metrics})
+	return plugin.New(plugin.Config{
+		Folder: dir, HostFolder: hostDir, Families: families, Log: o.Log, Observer: metrics, Interests: interests,
+	})
 }
 
-// missing lists what keeps a node from its devices: what the engine lacks, and hardware that is there and left out.
-func missing(s plugin.Status) []string {
-	lines := slices.Clone(s.Missing)
+// leftOut lists the hardware that is there and not offered. What is offered works all the same, so the pod's probe does
+// not ask for it: a dead card would hold up a roll-out for ever.
+func leftOut(s plugin.Status) []string {
+	var lines []string
 	for _, family := range s.Families {
 		for _, skipped := range family.Skipped {
 			lines = append(lines, fmt.Sprintf("family %s: %s", family.Family, skipped))

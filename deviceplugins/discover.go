@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"sort"
 	"strings"
 	"text/tabwriter"
@@ -42,7 +43,7 @@ A device that has to be left out is named on standard error with the reason.`,
 			if output != "table" && output != "json" {
 				return cli.UsageError("-o %q is neither table nor json", output)
 			}
-			families, err := o.discoverable(cmd.Context())
+			families, err := o.with(cmd).discoverable(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -65,22 +66,30 @@ A device that has to be left out is named on standard error with the reason.`,
 
 // discoverable makes the families without anything that a look from outside must not touch.
 func (o *options) discoverable(ctx context.Context) ([]plugin.Family, error) {
-	want, err := o.wanted()
+	settings, err := o.settings()
 	if err != nil {
 		return nil, err
 	}
-	var families []plugin.Family
-	if want["fpga"] {
-		family, err := o.fpgaFamily()
-		if err != nil {
-			return nil, err
-		}
-		if err := o.asAnnotated(ctx, family); err != nil {
-			return nil, err
-		}
-		families = append(families, family.ReadOnly())
+	offered, err := settings.Offered()
+	if err != nil {
+		return nil, err
 	}
-	return families, nil
+	all, err := o.lookers(settings)
+	if err != nil {
+		return nil, err
+	}
+	var list []plugin.Family
+	for _, f := range all.list(all.fpga) {
+		if slices.Contains(offered, f.Name()) {
+			list = append(list, f)
+		}
+	}
+	if slices.Contains(offered, all.fpga.Name()) {
+		if err := o.asAnnotated(ctx, all.fpga); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
 }
 
 // asAnnotated puts a family into the mode that the node's annotation says, as far as there is a Node to ask.
@@ -92,7 +101,8 @@ func (o *options) asAnnotated(ctx context.Context, family *fpga.Family) error {
 	if err != nil || own == nil {
 		return err
 	}
-	override{options: o, flag: family.Mode(), cards: family}.look(ctx, own)
+	mode := &override{options: o, flag: family.Mode(), cards: family}
+	mode.look(ctx, own)
 	return nil
 }
 
@@ -146,7 +156,7 @@ func advertise(resource string, d plugin.Device) advertised {
 	return a
 }
 
-func printJSON(w io.Writer, list []advertised) error {
+func printJSON(w io.Writer, list any) error {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")

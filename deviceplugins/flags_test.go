@@ -17,10 +17,10 @@ func TestMistakesInTheFlagsAreOneLineThatNamesTheFlag(t *testing.T) {
 		want string
 	}{
 		"family that is not there":   {[]string{"--families", "fpga,tpu"}, nil, 2, `--families: "tpu" is none of auto, fpga`},
-		"no family":                  {[]string{"--families", ""}, nil, 2, `--families names none`},
+		"no family":                  {[]string{"--families", ""}, nil, 2, `--families: names none`},
 		"mode":                       {[]string{"--fpga-mode", "regions"}, nil, 2, `--fpga-mode: mode "regions" is none of af, region, regiondevel`},
 		"mode by environment":        {nil, []string{"INLAY_FPGA_MODE=x"}, 2, `--fpga-mode: mode "x"`},
-		"grant":                      {[]string{"--fpga-grant", "cdi"}, nil, 2, `--fpga-grant "cdi" is neither nri nor allocate`},
+		"grant":                      {[]string{"--fpga-grant", "cdi"}, nil, 2, `--fpga-grant: "cdi" is neither nri nor allocate`},
 		"hook timeout":               {[]string{"--hook-timeout", "1s"}, nil, 2, `--hook-timeout 1s is shorter than 2 s`},
 		"hook timeout, not one":      {nil, []string{"INLAY_HOOK_TIMEOUT=soon"}, 2, `environment variable INLAY_HOOK_TIMEOUT="soon"`},
 		"output form":                {[]string{"discover", "-o", "yaml"}, nil, 2, `-o "yaml" is neither table nor json`},

@@ -25,8 +25,8 @@ func newMetrics(r *observe.Registry) *metrics {
 	return &metrics{programs: counts.ProgramMetrics, counts: counts, devices: map[string]map[observe.DeviceKey]int{}, skipped: map[string]int{}}
 }
 
-// leftOut is told by the family itself how many devices a scan had to leave out.
-func (m *metrics) leftOut(family string, n int) {
+// LeftOut implements plugin.Observer.
+func (m *metrics) LeftOut(family string, n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.skipped[family] = n

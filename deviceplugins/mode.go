@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path"
+	"sync"
 	"time"
 
 	"k8s.io/client-go/rest"
@@ -35,20 +36,39 @@ func (o *options) ownNode() (*node.Own, error) {
 	return &node.Own{Name: o.nodeName, Client: client, Log: o.Log}, nil
 }
 
-// override applies the node's annotation to the mode that the flag says. An annotation that names no mode changes
+// override applies the node's annotation to the mode that the settings say. An annotation that names no mode changes
 // nothing.
 type override struct {
 	*options
-	flag  fpga.Mode
 	cards *fpga.Family
+
+	mu         sync.Mutex
+	flag       fpga.Mode
+	annotation string
 }
 
-// apply tells whether the mode is another one now.
-func (v override) apply(annotation string) (changed bool) {
+// set tells another mode of the settings, and whether that changes the mode.
+func (v *override) set(flag fpga.Mode) (changed bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.flag = flag
+	return v.apply()
+}
+
+// annotated tells the annotation, and whether that changes the mode.
+func (v *override) annotated(annotation string) (changed bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.annotation = annotation
+	return v.apply()
+}
+
+// apply tells whether the mode is another one now. Called with mu held.
+func (v *override) apply() (changed bool) {
 	mode := v.flag
-	if annotation != "" {
+	if v.annotation != "" {
 		var err error
-		if mode, err = fpga.ParseMode(annotation); err != nil {
+		if mode, err = fpga.ParseMode(v.annotation); err != nil {
 			v.Log.WithError(err).Warnf("node annotation %s is passed over, the mode stays %s", node.ModeAnnotation, v.cards.Mode())
 			return false
 		}
@@ -61,7 +81,7 @@ func (v override) apply(annotation string) (changed bool) {
 }
 
 // look applies the annotation as it is now, if that can be known soon.
-func (v override) look(ctx context.Context, own *node.Own) {
+func (v *override) look(ctx context.Context, own *node.Own) {
 	ctx, cancel := context.WithTimeout(ctx, firstLook)
 	defer cancel()
 	annotation, err := own.Annotation(ctx)
@@ -69,13 +89,13 @@ func (v override) look(ctx context.Context, own *node.Own) {
 		v.Log.WithError(err).Warnf("the mode is %s until the node's annotation can be read", v.cards.Mode())
 		return
 	}
-	v.apply(annotation)
+	v.annotated(annotation)
 }
 
 // follow applies the annotation at every change, and keeps the node's label true, until ctx ends.
-func (v override) follow(ctx context.Context, own *node.Own, kick func(families ...string)) {
+func (v *override) follow(ctx context.Context, own *node.Own, kick func(families ...string)) {
 	own.Changed = func(annotation string) string {
-		if v.apply(annotation) {
+		if v.annotated(annotation) {
 			kick(v.cards.Name())
 		}
 		return string(v.cards.Mode())

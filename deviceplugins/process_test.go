@@ -114,6 +114,7 @@ func TestMetricsAndLogsTellWhatHappens(t *testing.T) {
 		`inlay_discovery_events_total{action="start",family="fpga"}`,
 		`inlay_build_info{`)
 	d.answers(limit, "/readyz", 503, "family fpga: /sys/devices/", "/dfl-fme.1: its interface id reads as all ones")
+	d.answers(limit, "/readyz?exclude=hardware", 200, "ready") // what the DaemonSet's probe asks
 
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()

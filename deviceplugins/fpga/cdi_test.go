@@ -97,9 +97,10 @@ func TestTheCDIFileComesBackAndIsNotWrittenForNothing(t *testing.T) {
 			if got := injected(t, h, "intel.cdi.k8s.io/fpga=gate"); len(got.CreateRuntime) != 1 {
 				t.Errorf("hooks %+v", got)
 			}
-			left, err := os.ReadDir(h.config.CDIDir)
-			if err != nil || len(left) != 1 {
-				t.Errorf("folder: %v, %v", left, err)
+			left, err := filepath.Glob(h.config.CDIDir + "/*")
+			hidden, _ := filepath.Glob(h.config.CDIDir + "/.*")
+			if err != nil || len(left) != 2 || len(hidden) != 0 { // the gate, and that of the FME's earlier name
+				t.Errorf("folder: %v, %v, %v", left, hidden, err)
 			}
 		})
 	}
@@ -171,7 +172,11 @@ func TestOnlyOurOwnCDIFileAndNodesAreWatched(t *testing.T) {
 		case strings.HasSuffix(f.Path, "/dev"):
 			yes, no = []string{"dfl-fme.0", "dfl-port.12", "intel-fpga-port.0"}, []string{"loop0", "dm-1", "dfl"}
 		case strings.HasSuffix(f.Path, "/cdi"):
-			yes, no = []string{"intel.cdi.k8s.io-fpga-gate.yaml"}, []string{"nvidia.yaml", ".intel.cdi.k8s.io-fpga-gate.yaml.1"}
+			yes = []string{"intel.cdi.k8s.io-fpga-gate.yaml", "intel.cdi.k8s.io-fpga-dfl-fme.12.yaml", "intel.cdi.k8s.io-fpga-intel-fpga-fme.0.yaml"}
+			no = []string{
+				"nvidia.yaml", ".intel.cdi.k8s.io-fpga-gate.yaml.1", "intel.cdi.k8s.io-fpga-hook.yaml", "intel.cdi.k8s.io-fpga-dfl-port.0.yaml",
+				"intel.cdi.k8s.io-fpga-dfl-fme.yaml", "intel.cdi.k8s.io-fpga-dfl-fme.0.json", "intel.cdi.k8s.io-gpu-dfl-fme.0.yaml",
+			}
 		default:
 			continue
 		}

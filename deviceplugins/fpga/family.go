@@ -10,6 +10,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/inlay-project/inlay/deviceplugins/fpga/earlier"
 	"github.com/inlay-project/inlay/deviceplugins/plugin"
 	"github.com/inlay-project/inlay/fpga"
 	"github.com/inlay-project/inlay/fpga/card"
@@ -64,7 +65,10 @@ type Config struct {
 	Kubelet Kubelet // nil = nobody to ask
 	// PodResources is the path of the socket that Kubelet asks: when it comes, the kubelet can be asked.
 	PodResources string
-	Log          logrus.FieldLogger
+	// Plugins is the kubelet's device-plugins folder as this process sees it; "" = nobody looks for an earlier plugin's
+	// sockets there.
+	Plugins string
+	Log     logrus.FieldLogger
 
 	readOnly bool
 }
@@ -73,8 +77,9 @@ type Config struct {
 type Family struct {
 	c Config
 
-	// memory is Scan's own, which is never called twice at a time.
+	// memory and before are Scan's own, which is never called twice at a time.
 	memory memory
+	before predecessor
 
 	mu       sync.Mutex
 	mode     Mode
@@ -112,6 +117,7 @@ var (
 	_ plugin.Allocator  = (*Family)(nil)
 	_ plugin.Preferrer  = (*Family)(nil)
 	_ plugin.PreStarter = (*Family)(nil)
+	_ plugin.Diagnoser  = (*Family)(nil)
 )
 
 // New makes the family. Nothing is read before the first Scan.
@@ -185,11 +191,16 @@ func (f *Family) Scan(ctx context.Context) (plugin.Inventory, []plugin.Skipped, 
 	for _, u := range units {
 		s.offer(u)
 	}
-	if len(s.inv) > 0 && !f.c.readOnly {
-		if err := f.c.prepare(mode); err != nil {
-			s.allUnhealthy(err.Error())
-			s.unsettled = true
+	if len(cards.FMEs) > 0 {
+		var replaced []string
+		if !f.c.readOnly {
+			var err error
+			if replaced, err = f.c.prepare(mode, cards); err != nil {
+				s.allUnhealthy(err.Error())
+				s.unsettled = true
+			}
 		}
+		f.before.look(ctx, s, replaced)
 	}
 	f.memory = s.offered
 	f.mu.Lock()
@@ -220,12 +231,13 @@ func (f *Family) turn(units []unit) map[string]answer {
 	return recent
 }
 
-// prepare has in place what a container needs, before its device is offered.
-func (c Config) prepare(mode Mode) error {
-	if err := c.ensureCDI(); err != nil {
-		return err
+// prepare has in place what a container needs, before its device is offered. It gives the CDI files of an earlier plugin
+// that it replaced.
+func (c Config) prepare(mode Mode, cards card.Inventory) (replaced []string, err error) {
+	if replaced, err = c.ensureCDI(cards); err != nil {
+		return replaced, err
 	}
-	return c.ensureMode(mode)
+	return replaced, c.ensureMode(mode)
 }
 
 // ensureMode tells the mode to inlay-nri and to the hook. A region resource has one name in two modes, so they must know
@@ -259,9 +271,12 @@ func (c Config) watching(mode Mode, cards card.Inventory, unsettled bool) plugin
 		Subsystems: []string{"fpga_region", "fpga", "fpga_manager", "platform", "pci"},
 		Folders: []plugin.Folder{
 			{Path: c.Root.Join("/dev"), Match: isOurs},
-			{Path: c.CDIDir, Content: true, Match: func(name string) bool { return name == c.cdiFile() }},
+			{Path: c.CDIDir, Content: true, Match: c.isCDIFile},
 			{Path: c.RunDir, Content: true},
 		},
+	}
+	if c.Plugins != "" {
+		w.Folders = append(w.Folders, plugin.Folder{Path: c.Plugins, Match: earlier.IsSocket})
 	}
 	if c.Kubelet != nil {
 		folder, socket := filepath.Split(c.PodResources)

@@ -105,7 +105,8 @@ func newHost(t testing.TB, mode fpga.Mode, grant fpga.Grant, cards ...string) *h
 	h.config = fpga.Config{
 		Root: root, Grant: grant, RunDir: root.Join("/run/inlay"), CDIDir: root.Join("/run/cdi"),
 		Hook:    fpga.Hook{Root: root, Path: "/opt/inlay/bin/inlay-hook", Timeout: time.Minute},
-		Kubelet: h.kubelet, PodResources: root.Join("/var/lib/kubelet/pod-resources/kubelet.sock"), Log: log,
+		Kubelet: h.kubelet, PodResources: root.Join("/var/lib/kubelet/pod-resources/kubelet.sock"),
+		Plugins: root.Join("/var/lib/kubelet/device-plugins"), Log: log,
 	}
 	h.restart(mode)
 	return h

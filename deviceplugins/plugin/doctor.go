@@ -12,9 +12,9 @@ type Diagnoser interface {
 // Finding is one reason why devices are not offered, for a person at a terminal.
 type Finding struct {
 	// Path is where it was seen on the host: a device, a module, a folder.
-	Path string
+	Path string `json:"path"`
 	// Reason is what is wrong, in words: "2 of 16 VFs are bound to 4xxxvf, not to vfio-pci".
-	Reason string
+	Reason string `json:"reason"`
 	// Remedy is the command or setting that would help: "modprobe idxd". Empty where nothing can be done on the host.
-	Remedy string
+	Remedy string `json:"remedy,omitempty"`
 }

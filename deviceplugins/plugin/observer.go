@@ -15,6 +15,8 @@ const (
 type Observer interface {
 	// Scanned: a look at the host has ended.
 	Scanned(family string, took time.Duration, err error)
+	// LeftOut: how many devices the last look had to leave out.
+	LeftOut(family string, n int)
 	// Triggered: something said "look again"; source is uevent, folder, value, audit, kick or start.
 	Triggered(family, source string)
 	// Published: what a resource offers now; both zero when it is gone.
@@ -34,6 +36,7 @@ type Observer interface {
 type NopObserver struct{}
 
 func (NopObserver) Scanned(string, time.Duration, error)         {}
+func (NopObserver) LeftOut(string, int)                          {}
 func (NopObserver) Triggered(string, string)                     {}
 func (NopObserver) Published(string, string, int, int)           {}
 func (NopObserver) HealthChanged(string, string, string, string) {}

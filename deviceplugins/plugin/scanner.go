@@ -172,6 +172,7 @@ func (s *scanner) scan(ctx context.Context, why cause) (whole bool) {
 		skipped = append(slices.Clone(skipped), s.engine.publish(s, inv, why.since)...)
 	}
 	s.warn(skipped)
+	s.engine.conf.observer.LeftOut(s.family.Name(), len(skipped))
 
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -6,7 +6,7 @@
 //
 // /healthz answers 200 while the process serves. /readyz answers 200, or 503 with a body that lists what is missing,
 // one line each: "nri: not connected to /var/run/nri/nri.sock". A Check gives these lines and must be quick: it looks
-// at what its owner knows already.
+// at what its owner knows already. A check with a name (Also) can be left out: /readyz?exclude=hardware.
 //
 // The server binds when it is made, so that a taken port is an error at start and not a line in a log.
 package observe

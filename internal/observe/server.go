@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -27,6 +28,13 @@ type Check func() []string
 type Server struct {
 	listener net.Listener // nil = off
 	http     *http.Server
+	ready    []namedCheck
+}
+
+// namedCheck is a check that a request can leave out by its name, if it has one.
+type namedCheck struct {
+	name string
+	Check
 }
 
 // Listen binds addr, the value of the flag --http. An empty address gives a server that is off: its Serve waits. With
@@ -39,19 +47,30 @@ func Listen(addr string, registry *Registry, ready ...Check) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--http %s: %w; give another address, or an empty one for none", addr, BindCause(err))
 	}
+	s := &Server{listener: listener}
+	for _, check := range ready {
+		s.ready = append(s.ready, namedCheck{"", check})
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok\n") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { readyz(w, ready) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) { s.readyz(w, r.URL.Query()["exclude"]) })
 	if registry != nil {
 		mux.Handle("GET /metrics", registry.handler())
 	}
-	return &Server{listener: listener, http: &http.Server{
+	s.http = &http.Server{
 		Handler:        mux,
 		ReadTimeout:    readTimeout,
 		WriteTimeout:   writeTimeout,
 		IdleTimeout:    idleTimeout,
 		MaxHeaderBytes: maxHeaderBytes,
-	}}, nil
+	}
+	return s, nil
+}
+
+// Also adds a check that counts in /readyz and not in /readyz?exclude=<name>: what a person wants to know and a roll-out
+// should not wait for. Call it before Serve.
+func (s *Server) Also(name string, check Check) {
+	s.ready = append(s.ready, namedCheck{name, check})
 }
 
 // Addr is the address that was bound, with the port that the kernel chose for ":0"; "" = off.
@@ -94,10 +113,12 @@ func (s *Server) Close() error {
 	return s.listener.Close()
 }
 
-func readyz(w http.ResponseWriter, checks []Check) {
+func (s *Server) readyz(w http.ResponseWriter, exclude []string) {
 	var missing []string
-	for _, check := range checks {
-		missing = append(missing, check()...)
+	for _, c := range s.ready {
+		if c.name == "" || !slices.Contains(exclude, c.name) {
+			missing = append(missing, c.Check()...)
+		}
 	}
 	if len(missing) == 0 {
 		text(w, http.StatusOK, "ready\n")

@@ -22,6 +22,12 @@ func serve(t *testing.T, registry *Registry, ready ...Check) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
+	run(t, s)
+	return s
+}
+
+func run(t *testing.T, s *Server) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx) }()
@@ -31,7 +37,6 @@ func serve(t *testing.T, registry *Registry, ready ...Check) *Server {
 			t.Errorf("Serve: %v", err)
 		}
 	})
-	return s
 }
 
 func get(t *testing.T, s *Server, path string) (int, string) {
@@ -75,6 +80,26 @@ func TestReadyzListsWhatIsMissingALineEach(t *testing.T) {
 		if code, body := get(t, s, "/healthz"); code != 200 || body != "ok\n" {
 			t.Errorf("%s: healthz %d %q", tt.name, code, body)
 		}
+	}
+}
+
+func TestACheckWithANameCanBeLeftOut(t *testing.T) {
+	s, err := Listen("127.0.0.1:0", nil, func() []string { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Also("hardware", func() []string { return []string{"card 1 is dead"} })
+	run(t, s)
+	for query, want := range map[string]int{
+		"": 503, "?exclude=hardware": 200, "?exclude=other&exclude=hardware": 200, "?exclude=other": 503, "?exclude=": 503,
+	} {
+		if code, body := get(t, s, "/readyz"+query); code != want || (code == 503) != (body == "card 1 is dead\n") {
+			t.Errorf("/readyz%s: %d %q, want %d", query, code, body, want)
+		}
+	}
+	unnamed := serve(t, nil, func() []string { return []string{"kubelet: no socket"} })
+	if code, _ := get(t, unnamed, "/readyz?exclude="); code != 503 {
+		t.Errorf("a check without a name was left out: %d", code)
 	}
 }
 

@@ -97,10 +97,11 @@ func ofDevice(root *hostfs.Root, dir string, depth int) ([]int, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Block devices stand on others; a VFIO group is the devices of its IOMMU group.
+	// Block devices stand on others; a VFIO group is the devices of its IOMMU group, one that VFIO made for a machine
+	// without IOMMU too. (IOMMUFD's node of a function is a device below that function, so it needs no rule.)
 	below := []string{dir + "/slaves"}
 	if group, ok := strings.CutPrefix(dir, devices+"virtual/vfio/"); ok && !strings.Contains(group, "/") {
-		below = append(below, "/sys/kernel/iommu_groups/"+group+"/devices")
+		below = append(below, "/sys/kernel/iommu_groups/"+strings.TrimPrefix(group, "noiommu-")+"/devices")
 	}
 	for _, folder := range below {
 		names, err := root.ReadDir(folder)

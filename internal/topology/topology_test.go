@@ -3,6 +3,7 @@ package topology
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -108,6 +109,41 @@ func TestStackedDevicesAreAskedToo(t *testing.T) {
 	}
 	if _, err := OfDevices(root, "/sys/devices/virtual/block/loop"); err == nil {
 		t.Error("a device that stands on itself is followed for ever or believed")
+	}
+}
+
+func TestNodesOfVFIO(t *testing.T) {
+	root := tree(t, map[string]string{
+		"dev/vfio/42":                                       "",
+		"dev/vfio/noiommu-7":                                "",
+		"dev/vfio/vfio":                                     "",
+		"dev/vfio/devices/vfio3":                            "",
+		"sys/class/vfio/42":                                 "-> ../../devices/virtual/vfio/42",
+		"sys/class/vfio/noiommu-7":                          "-> ../../devices/virtual/vfio/noiommu-7",
+		"sys/class/misc/vfio":                               "-> ../../devices/virtual/misc/vfio",
+		"sys/class/vfio-dev/vfio3":                          "-> ../../devices/pci0000:3a/0000:3a:00.0/0000:3b:00.0/vfio-dev/vfio3",
+		"sys/devices/virtual/vfio/42/dev":                   "235:0",
+		"sys/devices/virtual/vfio/noiommu-7/dev":            "235:1",
+		"sys/devices/virtual/misc/vfio/dev":                 "10:196",
+		pci + "/vfio-dev/vfio3/dev":                         "511:3",
+		"sys/kernel/iommu_groups/42/devices/0000:3b:00.0":   "-> ../../../../devices/pci0000:3a/0000:3a:00.0/0000:3b:00.0",
+		"sys/kernel/iommu_groups/7/devices/0000:3c:00.0":    "-> ../../../../devices/pci0000:3a/0000:3c:00.0",
+		"sys/devices/pci0000:3a/0000:3c:00.0/numa_node":     "0",
+		"sys/devices/pci0000:3a/0000:3c:00.0/local_cpulist": "0-7",
+		pci + "/numa_node":                                  "1",
+		pci + "/local_cpulist":                              "8-15",
+	})
+	for nodes, want := range map[string][]int{
+		"/dev/vfio/42 /dev/vfio/vfio":        {1},
+		"/dev/vfio/noiommu-7 /dev/vfio/vfio": {0},
+		"/dev/vfio/devices/vfio3":            {1},
+		"/dev/vfio/42 /dev/vfio/noiommu-7":   {0, 1},
+		"/dev/vfio/vfio":                     {},
+	} {
+		got, err := OfNodes(root, strings.Fields(nodes)...)
+		if diff := cmp.Diff(want, got); diff != "" || err != nil {
+			t.Errorf("%s: %v %s", nodes, err, diff)
+		}
 	}
 }
 

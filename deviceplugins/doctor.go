@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/inlay-project/inlay/deviceplugins/plugin"
+	"github.com/inlay-project/inlay/internal/cli"
+)
+
+// diagnosis is what doctor has to say of one family.
+type diagnosis struct {
+	Family    string           `json:"family"`
+	Devices   int              `json:"devices"`
+	Unhealthy int              `json:"unhealthy"`
+	Findings  []plugin.Finding `json:"findings"`
+}
+
+func doctorCommand(o *options) *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "says for each device family why it offers nothing, or less than there is",
+		Long: `doctor looks at the node once and says for each family what it would offer, what stands in the way, and the command
+that would help. It changes nothing. For what a running inlay-deviceplugin thinks, see /readyz.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if output != "text" && output != "json" {
+				return cli.UsageError("-o %q is neither text nor json", output)
+			}
+			families, err := o.with(cmd).discoverable(cmd.Context())
+			if err != nil {
+				return err
+			}
+			all := diagnose(cmd.Context(), families)
+			if output == "json" {
+				return printJSON(cmd.OutOrStdout(), all)
+			}
+			return printDiagnoses(cmd.OutOrStdout(), all)
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	return cmd
+}
+
+func diagnose(ctx context.Context, families []plugin.Family) []diagnosis {
+	all := []diagnosis{}
+	for _, f := range families {
+		d := diagnosis{Family: f.Name(), Findings: []plugin.Finding{}}
+		inv, skipped, err := f.Scan(ctx)
+		seen := map[string]bool{}
+		if diagnoser, ok := f.(plugin.Diagnoser); ok {
+			for _, finding := range diagnoser.Diagnose(ctx) {
+				seen[finding.Path] = true
+				d.Findings = append(d.Findings, finding)
+			}
+		}
+		if err != nil {
+			d.Findings = append(d.Findings, plugin.Finding{Path: f.Name(), Reason: err.Error()})
+		}
+		for _, s := range skipped {
+			if !seen[s.Path] { // the family knows more of it
+				d.Findings = append(d.Findings, plugin.Finding{Path: s.Path, Reason: s.Reason})
+			}
+		}
+		for resource, devices := range inv {
+			for _, device := range devices {
+				d.Devices++
+				if device.Health == plugin.Unhealthy {
+					d.Unhealthy++
+					d.Findings = append(d.Findings, plugin.Finding{Path: resource + " " + device.ID, Reason: "unhealthy: " + device.Reason})
+				}
+			}
+		}
+		all = append(all, d)
+	}
+	return all
+}
+
+// printDiagnoses prints a family a paragraph.
+func printDiagnoses(w io.Writer, all []diagnosis) error {
+	for _, d := range all {
+		state := "no such hardware on this node"
+		switch {
+		case d.Devices > 0 && d.Unhealthy > 0:
+			state = fmt.Sprintf("offers %d, of which %d unhealthy", d.Devices, d.Unhealthy)
+		case d.Devices > 0:
+			state = fmt.Sprintf("offers %d", d.Devices)
+		case len(d.Findings) > 0:
+			state = "offers nothing"
+		}
+		if _, err := fmt.Fprintf(w, "%-5s %s\n", d.Family, state); err != nil {
+			return err
+		}
+		for _, f := range d.Findings {
+			if _, err := fmt.Fprintf(w, "      - %s: %s\n", f.Path, f.Reason); err != nil {
+				return err
+			}
+			if f.Remedy == "" {
+				continue
+			}
+			if _, err := fmt.Fprintf(w, "        try: %s\n", f.Remedy); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

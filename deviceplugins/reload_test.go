@@ -1,0 +1,192 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+const enclave = "sgx.intel.com/enclave"
+
+// withSGX is a node whose SGX driver is loaded, and the configuration file of its DaemonSet: a link that a ConfigMap
+// changes, to a file in a folder that is another one each time.
+func withSGX(t *testing.T) (root, file string) {
+	t.Helper()
+	root = shortDir(t)
+	for _, node := range []string{"dev/sgx_enclave", "dev/sgx_provision"} {
+		write(t, filepath.Join(root, node), "")
+	}
+	folder := filepath.Join(root, "etc/inlay")
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	file = filepath.Join(folder, "inlay.yaml")
+	if err := os.Symlink("..data/inlay.yaml", file); err != nil {
+		t.Fatal(err)
+	}
+	return root, file
+}
+
+func write(t *testing.T, file, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// publish changes a ConfigMap's file as the kubelet does: a new folder, then a link by rename.
+func publish(t *testing.T, file, text string) {
+	t.Helper()
+	folder := filepath.Dir(file)
+	fresh, err := os.MkdirTemp(folder, "..2026_")
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(fresh, filepath.Base(file)), text)
+	if err := os.Symlink(filepath.Base(fresh), filepath.Join(folder, "..data_tmp")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(folder, "..data_tmp"), filepath.Join(folder, "..data")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func configured(enclaves int, more string) string {
+	return fmt.Sprintf("version: v1\nsgx: {enclaveLimit: %d, provisionLimit: 1}\n%s", enclaves, more)
+}
+
+func ids(n int) []string {
+	var list []string
+	for i := range n {
+		list = append(list, fmt.Sprintf("sgx-enclave-%d", i))
+	}
+	return list
+}
+
+func TestAChangedConfigurationIsInForceWithoutARestart(t *testing.T) {
+	t.Parallel()
+	root, file := withSGX(t)
+	publish(t, file, configured(2, "nodes: [{names: [n1], sgx: {enclaveLimit: 3}}]"))
+	k := startKubelet(t, root)
+	d := start(t, root, "--config", file, "--node-name", "n1")
+	lists(t, limit, k, enclave, 3, ids(3)...)
+	d.answers(limit, "/readyz", 200, "ready")
+	d.answers(limit, "/metrics", 200, "inlay_config_last_reload_successful 1")
+
+	publish(t, file, configured(4, ""))
+	lists(t, limit, k, enclave, 4, ids(4)...)
+	d.says(limit, "configuration read anew", file)
+
+	publish(t, file, configured(4, "families: [fpga]"))
+	lists(t, limit, k, enclave, 0)
+	publish(t, file, configured(4, ""))
+	lists(t, limit, k, enclave, 4, ids(4)...)
+
+	// A mistake changes nothing but what is said; neither does a file that is gone.
+	publish(t, file, configured(5, "gpus: {}"))
+	d.answers(limit, "/readyz", 503, "configuration "+file, "gpus")
+	d.answers(limit, "/metrics", 200, "inlay_config_last_reload_successful 0")
+	d.says(limit, "level=error", "stays in force", "gpus")
+	if err := os.Remove(filepath.Join(filepath.Dir(file), "..data")); err != nil {
+		t.Fatal(err)
+	}
+	d.answers(limit, "/readyz", 503, "no such file")
+	lists(t, limit, k, enclave, 4, ids(4)...)
+
+	// Nor does a restart: the last good one was kept.
+	publish(t, file, configured(5, "gpus: {}"))
+	if err := d.stop(syscall.SIGKILL); err == nil {
+		t.Fatal("it ended by itself")
+	}
+	d = start(t, root, "--config", file, "--node-name", "n1")
+	lists(t, limit, k, enclave, 4, ids(4)...)
+	d.answers(limit, "/readyz", 503, "gpus")
+	publish(t, file, configured(1, ""))
+	lists(t, limit, k, enclave, 1, ids(1)...)
+	d.answers(limit, "/readyz", 200, "ready")
+
+	if err := d.stop(syscall.SIGTERM); err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+	d = start(t, root, "--config", file, "--sgx-enclave-limit", "2")
+	lists(t, limit, k, enclave, 2, ids(2)...)
+	publish(t, file, configured(6, ""))
+	d.says(limit, "configuration read anew")
+	lists(t, limit, k, enclave, 2, ids(2)...) // a flag beats the file
+}
+
+func TestAFirstConfigurationThatCannotBeUsedIsAnError(t *testing.T) {
+	root, file := withSGX(t)
+	for text, want := range map[string]string{
+		configured(-1, ""):      "configuration " + file + ": sgx-enclave-limit: -1",
+		"version: v7":       `version: "v7" is unknown`,
+		configured(1, "tpu: 1"): "tpu",
+	} {
+		publish(t, file, text)
+		r := run(t, []string{"--host-root", root, "--http", "", "--config", file})
+		if r.code != 1 || !strings.Contains(r.stderr, want) || strings.Count(r.stderr, "\n") != 1 {
+			t.Errorf("%q: %+v", text, r)
+		}
+	}
+	r := run(t, []string{"--host-root", root, "--http", "", "--config", file + "x"})
+	if r.code != 1 || !strings.Contains(r.stderr, "configuration: open "+file+"x: no such file") {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestConfigAndValidate(t *testing.T) {
+	root, file := withSGX(t)
+	publish(t, file, configured(7, "nodes: [{names: ['n*'], sgx: {enclaveLimit: 8}}]"))
+	for _, tt := range []struct {
+		name string
+		args []string
+		env  []string
+		code int
+		want string // on either stream
+	}{
+		{"what is in force", []string{"config", "--config", file}, nil, 0, "enclaveLimit: 7\n"},
+		{"on one node", []string{"config", "--config", file}, []string{"NODE_NAME=n3"}, 0, "enclaveLimit: 8\n"},
+		{"with a flag's twin", []string{"config", "--config", file}, []string{"INLAY_SGX_ENCLAVE_LIMIT=9"}, 0, "enclaveLimit: 9\n"},
+		{"without a file", []string{"config"}, nil, 0, "version: v1\n"},
+		{"valid", []string{"validate", file}, nil, 0, file + ": valid\n"},
+		{"valid by flag", []string{"validate", "--config", file}, nil, 0, file + ": valid\n"},
+		{"nothing to check", []string{"validate"}, nil, 2, "no FILE and no --config"},
+		{"two files", []string{"validate", file, file}, nil, 1, "accepts at most 1 arg"},
+		{"no such file", []string{"validate", file + "x"}, nil, 1, "no such file"},
+		{"discover's flags are checked too", []string{"discover", "--sgx-enclave-limit=-2"}, nil, 2, "--sgx-enclave-limit: -2"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := run(t, append(tt.args, "--host-root", root), tt.env...)
+			if r.code != tt.code || !strings.Contains(r.stdout+r.stderr, tt.want) {
+				t.Errorf("%+v, want %d and %q", r, tt.code, tt.want)
+			}
+		})
+	}
+	publish(t, file, configured(7, "nodes: [{names: [other], sgx: {enclaveLimit: many}}]"))
+	if r := run(t, []string{"validate", file}); r.code != 1 || !strings.Contains(r.stderr, "nodes[0]") {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestDoctorSaysWhyThereIsNothing(t *testing.T) {
+	root := shortDir(t)
+	write(t, filepath.Join(root, "dev/sgx_enclave"), "")
+	r := run(t, []string{"doctor", "--host-root", root, "--families", "sgx,fpga"})
+	want := "fpga  no such hardware on this node\n" +
+		"sgx   offers nothing\n" +
+		"      - /dev/sgx_provision: it is missing, while the driver's other node is there\n" +
+		"        try: udevadm trigger --subsystem-match=misc\n"
+	if r.code != 0 || r.stdout != want || r.stderr != "" {
+		t.Errorf("%+v, want\n%s", r, want)
+	}
+	r = run(t, []string{"doctor", "-o", "json", "--host-root", emulated(t, "dfl:ports=2"), "--families", "fpga"})
+	if r.code != 0 || !strings.Contains(r.stdout, `"devices": 2`) || !strings.Contains(r.stdout, `"findings": []`) {
+		t.Errorf("%+v", r)
+	}
+}
