@@ -21,6 +21,7 @@ import (
 	"github.com/inlay-project/inlay/nri-plugin/devices"
 	"github.com/inlay-project/inlay/nri-plugin/engine"
 	"github.com/inlay-project/inlay/nri-plugin/fpga"
+	"github.com/inlay-project/inlay/nri-plugin/sgx"
 )
 
 // fixed are the flags that a configuration cannot change: by the time it comes they have been used, or the runtime has
@@ -92,7 +93,8 @@ func (o *options) build(into *lateAdjuster, state *reconciler) error {
 	joined := devices.New(devices.Config{Root: o.Root, RunDir: o.RunDir, Log: o.Log})
 	state.links.Store(joined)
 	cards := fpga.New(c)
-	into.real.Store(&adjusters{all: []engine.Adjuster{cards, joined}, missing: cards.Missing})
+	enclaves := sgx.New(sgx.Config{Root: o.Root, Policy: o.policy, PolicyMaxAge: o.policyMaxAge, Log: o.Log})
+	into.real.Store(&adjusters{all: []engine.Adjuster{cards, joined, enclaves}, missing: cards.Missing})
 	return nil
 }
 

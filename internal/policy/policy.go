@@ -1,5 +1,6 @@
 // Package policy is the node's copy of what each namespace may have: the mappings of the API server, in a file that
-// the node's own processes read while the API server may be away.
+// the node's own processes read while the API server may be away. On a node with SGX it also has the limits of enclave
+// memory of the node's pods, which a runtime is not told.
 //
 // A pod asks for a function by variables that anybody can write; the policy is what makes the wish a right. The file
 // is written by inlay-deviceplugin, whole and by rename, readable by root only. Whoever can write it decides.
@@ -51,11 +52,27 @@ type Namespace struct {
 	Regions   []Region   `json:"fpgaRegions,omitempty"`
 }
 
+// EPC is what the node's pods may have of the memory of enclaves.
+type EPC struct {
+	// Pods that have anything of SGX, by the UID that the kubelet gives the runtime.
+	Pods map[string]EPCPod `json:"pods"`
+}
+
+// EPCPod is one pod's share.
+type EPCPod struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	// Containers with a limit of sgx.intel.com/epc, in bytes; init containers too.
+	Containers map[string]int64 `json:"containers,omitempty"`
+}
+
 // Policy is the file's content.
 type Policy struct {
 	Format     int                  `json:"format"`
 	Synced     time.Time            `json:"synced"` // when it was last known to equal the API server's state
 	Namespaces map[string]Namespace `json:"namespaces"`
+	// EPC is nil where nobody keeps it: then no enclave has a limit of its own.
+	EPC *EPC `json:"epc,omitempty"`
 }
 
 // Errors that tell why a file grants nothing; a caller's message names the file.
