@@ -149,7 +149,7 @@ func (o *options) run(ctx context.Context) error {
 		})
 		return nil
 	})
-	families.run(ctx, group, engine.Kick)
+	group.Go(func() error { return families.run(ctx, engine.Kick) })
 	err = group.Wait()
 	if err != nil && !errors.Is(err, context.Canceled) {
 		return err

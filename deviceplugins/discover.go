@@ -74,10 +74,11 @@ func (o *options) discoverable(ctx context.Context) ([]plugin.Family, error) {
 	if err != nil {
 		return nil, err
 	}
-	all, err := o.lookers(settings)
+	cards, err := o.fpgaFamily(settings.FPGA)
 	if err != nil {
 		return nil, err
 	}
+	all := o.lookers(settings, cards.ReadOnly())
 	var list []plugin.Family
 	for _, f := range all.list(all.fpga) {
 		if slices.Contains(offered, f.Name()) {

@@ -4,13 +4,15 @@ import (
 	"context"
 	"path/filepath"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/inlay-project/inlay/deviceplugins/cdi"
 	"github.com/inlay-project/inlay/deviceplugins/config"
+	"github.com/inlay-project/inlay/deviceplugins/dlb"
 	"github.com/inlay-project/inlay/deviceplugins/fpga"
+	"github.com/inlay-project/inlay/deviceplugins/gpu"
 	"github.com/inlay-project/inlay/deviceplugins/idxd"
+	"github.com/inlay-project/inlay/deviceplugins/npu"
 	"github.com/inlay-project/inlay/deviceplugins/plugin"
+	"github.com/inlay-project/inlay/deviceplugins/qat"
 	"github.com/inlay-project/inlay/deviceplugins/sgx"
 	"github.com/inlay-project/inlay/internal/cli"
 )
@@ -18,8 +20,14 @@ import (
 // families is every family of this build.
 type families struct {
 	fpga     *fpga.Family
+	gpu      *gpu.Family
+	npu      *npu.Family
+	qat      *qat.Family
 	sgx      *sgx.Family
 	dsa, iaa *idxd.Family
+	dlb      *dlb.Family
+
+	kick func(families ...string) // of run
 }
 
 // families makes them all. Which are offered is the engine's business: a family that is not costs nothing.
@@ -32,30 +40,37 @@ func (o *options) families(s config.Settings) (*families, error) {
 	if err != nil {
 		return nil, err
 	}
-	return o.make(s, cards, cdi.New(cdiDir, o.Root)), nil
-}
-
-// lookers makes them for a look from outside, which writes nothing.
-func (o *options) lookers(s config.Settings) (*families, error) {
-	cards, err := o.fpgaFamily(s.FPGA)
+	runDir, err := o.inside("run-dir", o.RunDir)
 	if err != nil {
 		return nil, err
 	}
-	return o.make(s, cards.ReadOnly(), nil), nil
+	files := cdi.New(cdiDir, o.Root)
+	f := o.lookers(s, cards)
+	f.gpu = gpu.New(gpu.Config{
+		Root: o.Root, CDI: files, CDIMode: s.CDI, RunDir: runDir, Kick: func() { f.kick("gpu") }, Log: o.Log,
+	}, s.GPU)
+	f.qat = qat.New(qat.Config{Root: o.Root, Log: o.Log}, s.QAT)
+	f.sgx = sgx.New(sgx.Config{Root: o.Root, CDI: files, Log: o.Log}, s.SGX)
+	return f, nil
 }
 
-func (o *options) make(s config.Settings, cards *fpga.Family, files *cdi.Folder) *families {
+// lookers makes them for a look from outside, which writes nothing.
+func (o *options) lookers(s config.Settings, cards *fpga.Family) *families {
 	return &families{
 		fpga: cards,
-		sgx:  sgx.New(sgx.Config{Root: o.Root, CDI: files, Log: o.Log}, s.SGX),
+		gpu:  gpu.New(gpu.Config{Root: o.Root, CDIMode: s.CDI, Log: o.Log}, s.GPU),
+		npu:  npu.New(npu.Config{Root: o.Root, Log: o.Log}, s.NPU),
+		qat:  qat.New(qat.Config{Root: o.Root, Log: o.Log}, s.QAT).ReadOnly(),
+		sgx:  sgx.New(sgx.Config{Root: o.Root, Log: o.Log}, s.SGX),
 		dsa:  idxd.New(idxd.Config{Root: o.Root, Log: o.Log}, idxd.DSA, s.DSA),
 		iaa:  idxd.New(idxd.Config{Root: o.Root, Log: o.Log}, idxd.IAA, s.IAA),
+		dlb:  dlb.New(dlb.Config{Root: o.Root, Log: o.Log}, s.DLB),
 	}
 }
 
 // list gives them in the order of config.Known; fpgas is the FPGA family with what the process does around it.
 func (f *families) list(fpgas plugin.Family) []plugin.Family {
-	return []plugin.Family{fpgas, f.sgx, f.dsa, f.iaa}
+	return []plugin.Family{fpgas, f.gpu, f.npu, f.qat, f.sgx, f.dsa, f.iaa, f.dlb}
 }
 
 // configure gives all families their settings and tells by name which have others now.
@@ -64,9 +79,13 @@ func (f *families) configure(s config.Settings) (changed []string) {
 		plugin.Family
 		changed bool
 	}{
+		{f.gpu, f.gpu.Configure(s.GPU)},
+		{f.npu, f.npu.Configure(s.NPU)},
+		{f.qat, f.qat.Configure(s.QAT)},
 		{f.sgx, f.sgx.Configure(s.SGX)},
 		{f.dsa, f.dsa.Configure(s.DSA)},
 		{f.iaa, f.iaa.Configure(s.IAA)},
+		{f.dlb, f.dlb.Configure(s.DLB)},
 	} {
 		if one.changed {
 			changed = append(changed, one.Name())
@@ -75,8 +94,12 @@ func (f *families) configure(s config.Settings) (changed []string) {
 	return changed
 }
 
-// run begins what families do by themselves, until ctx ends.
-func (f *families) run(context.Context, *errgroup.Group, func(families ...string)) {}
+// run does what families do by themselves, until ctx ends: some follow the health of their devices. kick makes the engine
+// look at a family again.
+func (f *families) run(ctx context.Context, kick func(families ...string)) error {
+	f.kick = kick
+	return f.gpu.Run(ctx)
+}
 
 // fpgaFamily makes the FPGA family.
 func (o *options) fpgaFamily(s config.FPGA) (*fpga.Family, error) {

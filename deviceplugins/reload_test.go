@@ -125,7 +125,7 @@ func TestAFirstConfigurationThatCannotBeUsedIsAnError(t *testing.T) {
 	root, file := withSGX(t)
 	for text, want := range map[string]string{
 		configured(-1, ""):      "configuration " + file + ": sgx-enclave-limit: -1",
-		"version: v7":       `version: "v7" is unknown`,
+		"version: v7":           `version: "v7" is unknown`,
 		configured(1, "tpu: 1"): "tpu",
 	} {
 		publish(t, file, text)

@@ -8,8 +8,12 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/inlay-project/inlay/deviceplugins/cdi"
+	"github.com/inlay-project/inlay/deviceplugins/dlb"
 	"github.com/inlay-project/inlay/deviceplugins/fpga"
+	"github.com/inlay-project/inlay/deviceplugins/gpu"
 	"github.com/inlay-project/inlay/deviceplugins/idxd"
+	"github.com/inlay-project/inlay/deviceplugins/npu"
+	"github.com/inlay-project/inlay/deviceplugins/qat"
 	"github.com/inlay-project/inlay/deviceplugins/sgx"
 )
 
@@ -24,9 +28,13 @@ type Settings struct {
 	// CDI is by which way containers get what they get.
 	CDI  cdi.Mode     `json:"cdi"`
 	FPGA FPGA         `json:"fpga"`
+	GPU  gpu.Options  `json:"gpu"`
+	NPU  npu.Options  `json:"npu"`
+	QAT  qat.Options  `json:"qat"`
 	SGX  sgx.Options  `json:"sgx"`
 	DSA  idxd.Options `json:"dsa"`
 	IAA  idxd.Options `json:"iaa"`
+	DLB  dlb.Options  `json:"dlb"`
 }
 
 // FPGA is what can be set of FPGAs. The node's annotation beats the mode.
@@ -36,14 +44,15 @@ type FPGA struct {
 }
 
 // Known lists the families of this build, in the order in which they are named to users.
-func Known() []string { return []string{"fpga", "sgx", "dsa", "iaa"} }
+func Known() []string { return []string{"fpga", "gpu", "npu", "qat", "sgx", "dsa", "iaa", "dlb"} }
 
 // Default is what holds where nobody has said anything.
 func Default() Settings {
 	return Settings{
 		Families: []string{Auto}, CDI: cdi.Auto,
 		FPGA: FPGA{Mode: fpga.ModeAF, Grant: fpga.GrantNRI},
-		SGX:  sgx.DefaultOptions(), DSA: idxd.DefaultOptions(), IAA: idxd.DefaultOptions(),
+		GPU:  gpu.DefaultOptions(), NPU: npu.DefaultOptions(), QAT: qat.DefaultOptions(), SGX: sgx.DefaultOptions(),
+		DSA: idxd.DefaultOptions(), IAA: idxd.DefaultOptions(), DLB: dlb.DefaultOptions(),
 	}
 }
 
@@ -56,6 +65,9 @@ func (s *Settings) AddFlags(f *pflag.FlagSet) {
 		"af, region or regiondevel; the node annotation fpga.intel.com/device-plugin-mode beats it")
 	f.StringVar((*string)(&s.FPGA.Grant), "fpga-grant", string(s.FPGA.Grant),
 		"who gives containers their FPGA nodes: nri (inlay-nri), or allocate for runtimes without NRI")
+	s.GPU.AddFlags(f)
+	s.NPU.AddFlags(f)
+	s.QAT.AddFlags(f)
 	s.SGX.AddFlags(f)
 	s.DSA.AddFlags(f, idxd.DSA)
 	s.IAA.AddFlags(f, idxd.IAA)
@@ -70,7 +82,7 @@ func (s Settings) Validate() error {
 		return fmt.Errorf("cdi: %w", err)
 	}
 	for _, check := range []func() error{
-		s.FPGA.validate, s.SGX.Validate,
+		s.FPGA.validate, s.GPU.Validate, s.NPU.Validate, s.QAT.Validate, s.SGX.Validate,
 		func() error { return s.DSA.Validate(idxd.DSA) },
 		func() error { return s.IAA.Validate(idxd.IAA) },
 	} {

@@ -188,6 +188,11 @@ func (f *Family) Scan(ctx context.Context) (plugin.Inventory, []plugin.Skipped, 
 		units = append(units, s.units(&cards.FMEs[i])...)
 	}
 	s.answered = f.turn(units)
+	var signs []earlier.Sign
+	if len(cards.FMEs) > 0 {
+		signs = f.before.running(ctx, f.c)
+		s.shared = len(signs) > 0
+	}
 	for _, u := range units {
 		s.offer(u)
 	}
@@ -200,7 +205,7 @@ func (f *Family) Scan(ctx context.Context) (plugin.Inventory, []plugin.Skipped, 
 				s.unsettled = true
 			}
 		}
-		f.before.look(ctx, s, replaced)
+		f.before.tell(s, signs, replaced)
 	}
 	f.memory = s.offered
 	f.mu.Lock()

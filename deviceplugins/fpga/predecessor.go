@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/inlay-project/inlay/deviceplugins/fpga/earlier"
-	"github.com/inlay-project/inlay/deviceplugins/plugin"
 )
 
 // predecessor is what is known of another FPGA device plugin on this node: the one that was there before, and maybe still
@@ -23,8 +22,9 @@ type predecessor struct {
 // writing is how long a file that was written anew counts as a sign that its writer runs.
 const writing = 10 * time.Minute
 
-// look reports the signs of one scan. replaced are the CDI files that this scan took over from it.
-func (p *predecessor) look(ctx context.Context, s *scan, replaced []string) {
+// tell reports the signs of one scan, those that running gave before it among them. replaced are the CDI files that this
+// scan took over from it.
+func (p *predecessor) tell(s *scan, signs []earlier.Sign, replaced []string) {
 	log := s.c.Log
 	for _, name := range replaced {
 		if !p.placed {
@@ -33,6 +33,9 @@ func (p *predecessor) look(ctx context.Context, s *scan, replaced []string) {
 		}
 		if p.written == nil {
 			p.written = map[string]time.Time{}
+		}
+		if _, known := p.written[name]; !known {
+			signs = append(signs, earlier.Rewritten(filepath.Join(s.c.CDIDir, name)))
 		}
 		p.written[name] = time.Now()
 	}
@@ -44,7 +47,7 @@ func (p *predecessor) look(ctx context.Context, s *scan, replaced []string) {
 		}
 		p.told, p.placed = true, true
 	}
-	for _, sign := range p.running(ctx, s.c) {
+	for _, sign := range signs {
 		s.skip(sign.Path, "%s", sign.Reason)
 		s.unsettled = true // no event tells that a process has ended
 	}
@@ -64,18 +67,4 @@ func (p *predecessor) running(ctx context.Context, c Config) []earlier.Sign {
 		signs = append(signs, earlier.Rewritten(filepath.Join(c.CDIDir, name)))
 	}
 	return signs
-}
-
-// Diagnose implements plugin.Diagnoser: it tells of another FPGA device plugin, whether it runs or left something behind.
-// Why a device is left out or unhealthy is what a scan says.
-func (f *Family) Diagnose(ctx context.Context) []plugin.Finding {
-	if !f.Present() {
-		return nil
-	}
-	var findings []plugin.Finding
-	signs := append(new(predecessor).running(ctx, f.c), earlier.Leftovers(f.c.Root)...)
-	for _, s := range signs {
-		findings = append(findings, plugin.Finding{Path: s.Path, Reason: s.Reason, Remedy: s.Remedy})
-	}
-	return findings
 }

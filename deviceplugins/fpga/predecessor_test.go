@@ -129,7 +129,9 @@ func (h *host) serve(name string, options *v1beta1.DevicePluginOptions) (stop fu
 	go func() { done <- server.Serve(l) }()
 	stop = sync.OnceFunc(func() {
 		server.Stop()
-		<-done
+		if err := <-done; err != nil {
+			h.t.Error(err)
+		}
 	})
 	h.t.Cleanup(stop)
 	return stop
@@ -146,7 +148,7 @@ func (h *host) reasons() []string {
 	return lines
 }
 
-const endIt = "delete its DaemonSet (kubectl get daemonset -A -l app=intel-fpga-plugin)"
+const endIt = "delete its DaemonSet (kubectl get daemonset -A -l app=intel-fpga-plugin,app.kubernetes.io/part-of!=inlay)"
 
 func TestAnotherPluginThatServesTheCardsIsNamed(t *testing.T) {
 	h := newHost(t, fpga.ModeRegion, fpga.GrantNRI, "dfl")
@@ -167,7 +169,7 @@ func TestAnotherPluginThatServesTheCardsIsNamed(t *testing.T) {
 	}
 	findings := h.Diagnose(t.Context())
 	if len(findings) != 1 || findings[0].Path != filepath.Join(h.config.Plugins, "fpga.intel.com-af-695.d84.x.sock") ||
-		findings[0].Remedy != "kubectl get daemonset -A -l app=intel-fpga-plugin" {
+		findings[0].Remedy != "kubectl get daemonset -A -l app=intel-fpga-plugin,app.kubernetes.io/part-of!=inlay" {
 		t.Errorf("%+v", findings)
 	}
 	outside, _, err := h.ReadOnly().Scan(t.Context())
@@ -185,6 +187,20 @@ func TestAnotherPluginThatServesTheCardsIsNamed(t *testing.T) {
 	if got := h.reasons(); len(got) != 1 {
 		t.Errorf("the other plugin took our name: %q", got)
 	}
+}
+
+// Each of the two plugins knows only of what it gave away itself: the kubelet is asked as long as both serve.
+func TestWhatAnotherPluginGaveAwayIsNotOffered(t *testing.T) {
+	h := newHost(t, fpga.ModeRegion, fpga.GrantNRI, "dfl")
+	h.want(map[string]string{on(region, "dfl-fme.0"): ""})
+	h.kubelet.set(func(k *kubelet) { k.holds = holds("ns/theirs", afNLB0, "dfl-port.0") })
+	h.want(map[string]string{on(region, "dfl-fme.0"): ""}) // nobody but us could have: not asked
+	stop := h.serve("fpga.intel.com-af-695.d84.x.sock", &v1beta1.DevicePluginOptions{})
+	h.want(map[string]string{on(region, "dfl-fme.0"): "held by ns/theirs as " + afNLB0})
+	stop()
+	h.want(map[string]string{on(region, "dfl-fme.0"): "held by ns/theirs as " + afNLB0})
+	h.kubelet.set(func(k *kubelet) { k.holds = nil })
+	h.want(map[string]string{on(region, "dfl-fme.0"): ""})
 }
 
 // A CDI file that somebody writes anew is a sign that its writer runs; one that was there at first is not.

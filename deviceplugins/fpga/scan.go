@@ -31,6 +31,7 @@ type scan struct {
 	memory   memory
 	holdings holdings
 	answered map[string]answer // by device id: what Allocate said just before
+	shared   bool              // another plugin gives the same hardware out, under names of its own
 
 	inv     plugin.Inventory
 	skipped []plugin.Skipped
@@ -220,9 +221,9 @@ type hold struct {
 }
 
 // heldAs finds out whether a container holds a unit. A unit that goes on under the name that it had needs no asking:
-// only a new name can be a second one.
+// only a new name can be a second one, unless somebody else gives names too.
 func (s *scan) heldAs(u unit) hold {
-	if s.c.Kubelet == nil || u.resource != "" && s.memory[u.key] == (offered{u.resource, true}) {
+	if s.c.Kubelet == nil || !s.shared && u.resource != "" && s.memory[u.key] == (offered{u.resource, true}) {
 		return hold{}
 	}
 	if u.resource == "" && s.memory[u.key].resource != "" {

@@ -65,7 +65,7 @@ func withoutDriver(root *hostfs.Root, kind Kind, devices []device) []plugin.Find
 			finding.Reason, finding.Remedy = "it has no driver: the module idxd is not loaded", "modprobe idxd"
 		case vfio.IsDriver(d.Driver):
 			finding.Reason = fmt.Sprintf("its driver is %s, and work queues are wanted", d.Driver)
-			finding.Remedy = fmt.Sprintf("--%s-driver %s; or %s", kind, DriverVFIO, bindCommand(d, string(DriverIDXD)))
+			finding.Remedy = fmt.Sprintf("--%s-driver %s; or, if nobody uses it there: %s", kind, DriverVFIO, bindCommand(d, string(DriverIDXD)))
 		case d.Driver == string(DriverIDXD):
 			finding.Reason, finding.Remedy = "the driver idxd has it and does not show it", "dmesg | grep idxd"
 		case d.Driver == "":

@@ -2,6 +2,8 @@ package idxd
 
 import (
 	"context"
+	"path"
+	"strings"
 	"sync"
 
 	"github.com/sirupsen/logrus"
@@ -11,6 +13,7 @@ import (
 	"github.com/inlay-project/inlay/deviceplugins/vfio"
 	"github.com/inlay-project/inlay/internal/hostfs"
 	"github.com/inlay-project/inlay/internal/record"
+	"github.com/inlay-project/inlay/internal/uevent"
 )
 
 // Config is where a family finds its devices.
@@ -113,10 +116,17 @@ func (f *Family) Watch() plugin.Watch {
 		folder("/dev/vfio/devices", nil)
 		return w
 	}
-	w.Subsystems = []string{"dsa"}
+	w.Subsystems, w.Ignore = []string{"dsa"}, isOpened
 	folder("/dev/"+f.kind.facts().prefix, func(name string) bool { _, ok := parseQueue(name); return ok })
 	folder(charFolder, f.isCompanion)
 	return w
+}
+
+// isOpened tells whether an event is about a file<n>: since Linux 6.4 each open of a queue is a device on the bus, added and
+// removed with it. A workload may open its queue a thousand times a second.
+func isOpened(e uevent.Event) bool {
+	n, ok := strings.CutPrefix(path.Base(e.DevPath), "file")
+	return ok && n != "" && strings.Trim(n, "0123456789") == ""
 }
 
 // isCompanion tells whether a name below /dev/char is the link of a queue of ours.

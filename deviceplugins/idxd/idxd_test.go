@@ -13,6 +13,7 @@ import (
 
 	"github.com/inlay-project/inlay/deviceplugins/idxd"
 	"github.com/inlay-project/inlay/deviceplugins/plugin"
+	"github.com/inlay-project/inlay/internal/record"
 )
 
 const (
@@ -369,11 +370,13 @@ func TestAllocateNumbersFunctionsInOrderOfTheirAddresses(t *testing.T) {
 		nodes  string
 	}{
 		{
-			[]string{"10000:01:00.0", "0000:6a:01.0"}, map[string]string{"VFIO_BDF0": "0000:6a:01.0", "VFIO_BDF1": "10000:01:00.0"},
+			[]string{"10000:01:00.0", "0000:6a:01.0"},
+			map[string]string{"VFIO_BDF0": "0000:6a:01.0", "VFIO_BDF1": "10000:01:00.0"},
 			"10000:01:00.0@10000:01:00.0,0000:6a:01.0@0000:6a:01.0", "/dev/vfio/40 /dev/vfio/vfio /dev/vfio/12",
 		},
 		{
-			[]string{"0000:e7:01.0"}, map[string]string{"VFIO_BDF0": "0000:e7:01.0"},
+			[]string{"0000:e7:01.0"},
+			map[string]string{"VFIO_BDF0": "0000:e7:01.0"},
 			"0000:e7:01.0@0000:e7:01.0", "/dev/vfio/31 /dev/vfio/vfio",
 		},
 	} {
@@ -390,6 +393,9 @@ func TestAllocateNumbersFunctionsInOrderOfTheirAddresses(t *testing.T) {
 		}
 		if diff := cmp.Diff(map[string]string{"allocated.dsa.intel.com/vfio": c.record}, answer.GetAnnotations()); diff != "" {
 			t.Errorf("%v: %s", c.ids, diff)
+		}
+		if read, err := record.ParseOf("dsa.intel.com", answer.GetAnnotations()); err != nil || len(read) != 1 || len(read[0].Devices) != len(c.ids) {
+			t.Errorf("%v: inlay-nri reads %v, %v", c.ids, read, err)
 		}
 		var nodes []string
 		for _, d := range answer.GetDevices() {

@@ -92,8 +92,12 @@ func (n *node) tell(action string) {
 	n.events <- uevent.Event{Action: action, Subsystem: "dsa", DevPath: "/devices/pci0000:6a/0000:6a:01.0/dsa0/wq0.1"}
 }
 
-// never is an audit that does not come within a test.
-const never = time.Hour
+// never is an audit that does not come within a test; settled is when the engine has ended to look again by itself at
+// what it could not read.
+const (
+	never   = time.Hour
+	settled = 1500 * time.Millisecond
+)
 
 // disable and enable do to a queue what accel-config has the kernel do, without udev's part.
 func (n *node) disable() {
@@ -134,7 +138,7 @@ func TestAQueueThatFlipsStateIsAnUpdateAndTheOtherResourceLivesOn_D1(t *testing.
 	n.tell("change")
 	n.write(t, queues+"/wq0.1/mode", "shared")
 	n.tell("change")
-	time.Sleep(300 * time.Millisecond)
+	time.Sleep(settled)
 	if ids := n.kubelet.Resource(shared).IDs(); len(ids) > 0 {
 		t.Errorf("offered without its companion link: %v", ids)
 	}
@@ -147,6 +151,18 @@ func TestAQueueThatFlipsStateIsAnUpdateAndTheOtherResourceLivesOn_D1(t *testing.
 	if regs := n.kubelet.Registrations(); len(regs) != 2 {
 		t.Errorf("%d registrations of 2 resources: %v", len(regs), regs)
 	}
+}
+
+func TestAnEventOfTheBusIsEnough(t *testing.T) {
+	n := newNode(t, never, "dsa")
+	shares := n.ids(t)[shared]
+	n.await(shared, shares...)
+	n.write(t, queues+"/wq0.1/state", "disabled")
+	n.tell("unbind")
+	n.await(shared)
+	n.write(t, queues+"/wq0.1/state", "enabled")
+	n.tell("bind")
+	n.await(shared, shares...)
 }
 
 func TestWhatTheKernelTellsNobodyIsReadWithTheAudits(t *testing.T) {
@@ -178,7 +194,9 @@ func TestFunctionsComeAndGoThroughTheKubelet(t *testing.T) {
 	n.link(t, driver, "../../../bus/pci/drivers/vfio-pci")
 	n.remove(t, "/dev/vfio/12")
 	n.events <- uevent.Event{Action: "bind", Subsystem: "pci"}
-	n.write(t, "/dev/vfio/12", "x") // the folder's event
+	time.Sleep(settled)
+	n.await(resource, "0000:e7:01.0", "10000:01:00.0")
+	n.write(t, "/dev/vfio/12", "x") // this alone brings it back
 	n.await(resource, "0000:6a:01.0", "0000:e7:01.0", "10000:01:00.0")
 	answer, err := n.kubelet.Allocate(n.ctx, resource, "10000:01:00.0", "0000:6a:01.0")
 	if err != nil || answer.GetEnvs()["VFIO_BDF1"] != "10000:01:00.0" || len(answer.GetAnnotations()) != 1 {

@@ -77,12 +77,11 @@ func queueNumber(root *hostfs.Root, kind Kind, node string, d device, q queue) (
 func sysfsNumber(root *hostfs.Root, kind Kind, d device, q queue) (dev hostfs.Dev, known bool, err error) {
 	text, err := root.ReadAttr(q.dir + "/" + kind.facts().prefix + "!" + q.name + "/dev")
 	if err != nil && hostfs.Absent(err) {
-		major, errMajor := root.ReadAttr(d.dir + "/cdev_major")
-		minor, errMinor := root.ReadAttr(q.dir + "/cdev_minor")
-		if errMajor != nil || errMinor != nil {
+		// No such folder in a tree made for tests, or no node at all: then the attributes say ENXIO.
+		if text, known = attributeNumber(root, d, q); !known {
 			return hostfs.Dev{}, false, nil
 		}
-		text, err = major+":"+minor, nil
+		err = nil
 	}
 	if err != nil {
 		return hostfs.Dev{}, false, unreadable("its device number", err)
@@ -91,6 +90,13 @@ func sysfsNumber(root *hostfs.Root, kind Kind, d device, q queue) (dev hostfs.De
 		return hostfs.Dev{}, false, fmt.Errorf("its device number in sysfs: %w", err)
 	}
 	return dev, true, nil
+}
+
+// attributeNumber puts a number together from cdev_major of the device and cdev_minor of the queue.
+func attributeNumber(root *hostfs.Root, d device, q queue) (number string, known bool) {
+	major, errMajor := root.ReadAttr(d.dir + "/cdev_major")
+	minor, errMinor := root.ReadAttr(q.dir + "/cdev_minor")
+	return major + ":" + minor, errMajor == nil && errMinor == nil
 }
 
 // linkedNumber serves trees made for tests, where a plain file stands for the node and sysfs does not show a number: the

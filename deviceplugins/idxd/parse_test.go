@@ -17,6 +17,7 @@ import (
 	"github.com/inlay-project/inlay/deviceplugins/vfio"
 	"github.com/inlay-project/inlay/internal/hostfs"
 	"github.com/inlay-project/inlay/internal/hostfs/hostfstest"
+	"github.com/inlay-project/inlay/internal/uevent"
 )
 
 func TestNamesOfQueues(t *testing.T) {
@@ -130,5 +131,20 @@ func writeAttr(t *testing.T, root *hostfs.Root, hostPath, text string) {
 	}
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestOpeningAQueueIsNoChangeOfIt(t *testing.T) {
+	for path, opened := range map[string]bool{
+		"/devices/pci0000:6a/0000:6a:01.0/dsa0/wq0.1/file12":      true,
+		"/devices/pci0000:6a/0000:6a:01.0/dsa0/wq0.1/dsa!wq0.1":   false,
+		"/devices/pci0000:6a/0000:6a:01.0/dsa0/wq0.1":             false,
+		"/devices/pci0000:6a/0000:6a:01.0/dsa0/file":              false,
+		"/devices/pci0000:6a/0000:6a:01.0/dsa0/filesystem/file1x": false,
+		"": false,
+	} {
+		if got := isOpened(uevent.Event{Subsystem: "dsa", DevPath: path}); got != opened {
+			t.Errorf("%s: %v", path, got)
+		}
 	}
 }

@@ -59,7 +59,7 @@ type Events interface {
 
 // Engine offers the devices of its families to the kubelet. Make it with New, then Run it once.
 type Engine struct {
-	conf     *settings
+	conf      *settings
 	audit     time.Duration
 	events    Events
 	scanners  []*scanner
@@ -260,7 +260,7 @@ func (e *Engine) listen(ctx context.Context) {
 			return
 		default:
 			for _, s := range e.scanners {
-				if s.wants(event.Subsystem) {
+				if s.wants(event) {
 					s.trigger("uevent", now)
 				}
 			}

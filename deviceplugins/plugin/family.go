@@ -6,6 +6,7 @@ import (
 	"k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 
 	"github.com/inlay-project/inlay/internal/folderwatch"
+	"github.com/inlay-project/inlay/internal/uevent"
 )
 
 // Family knows one kind of device. Its optional abilities are the interfaces Watcher, Allocator, Preferrer and PreStarter:
@@ -30,6 +31,9 @@ type Watcher interface {
 type Watch struct {
 	// Subsystems of the kernel's uevents, such as "fpga_region". Any event of theirs means a scan.
 	Subsystems []string
+	// Ignore passes over events of these subsystems by what they are about, such as devices that come and go with every
+	// open of a node. Nil passes over none. It is called for each event and must be quick.
+	Ignore func(uevent.Event) bool
 	// Folders in which names come and go (or, with Content, files are written): /dev, the CDI folder, the run folder.
 	// Paths are as this process sees them. Not below /sys: the kernel tells nothing there.
 	Folders []Folder

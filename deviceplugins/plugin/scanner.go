@@ -12,6 +12,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/inlay-project/inlay/internal/folderwatch"
+	"github.com/inlay-project/inlay/internal/uevent"
 )
 
 // The first event of a burst scans at once, the rest together after a pause: as long as two scans take, within these.
@@ -100,11 +101,12 @@ func (s *scanner) trigger(source string, since time.Time) {
 	}
 }
 
-// wants reports whether a uevent of this subsystem matters to the family.
-func (s *scanner) wants(subsystem string) bool {
+// wants reports whether a uevent matters to the family.
+func (s *scanner) wants(event uevent.Event) bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Contains(s.watch.Subsystems, subsystem)
+	watch := s.watch
+	s.mu.Unlock()
+	return slices.Contains(watch.Subsystems, event.Subsystem) && (watch.Ignore == nil || !watch.Ignore(event))
 }
 
 func (s *scanner) run(ctx context.Context) {

@@ -17,12 +17,14 @@ func slow(c *plugin.Config) { c.Audit = time.Hour }
 func TestUeventOfASubsystemOfTheFamilyMeansAScan(t *testing.T) {
 	b := newBench(t)
 	b.rack.watch.Subsystems = []string{"fpga_region"}
+	b.rack.watch.Ignore = func(e uevent.Event) bool { return e.DevPath == "/devices/opened" }
 	source := newEvents()
 	b.startKubelet()
 	b.start(slow, func(c *plugin.Config) { c.Events = source })
 	b.await(regionA, "dfl-fme.0", "dfl-fme.1")
 	b.rack.set(func(r *rack) { r.inv = plugin.Inventory{regionA: devices("dfl-fme.9")} })
 	source <- uevent.Event{Action: "add", Subsystem: "net"}
+	source <- uevent.Event{Action: "add", Subsystem: "fpga_region", DevPath: "/devices/opened"}
 	time.Sleep(50 * time.Millisecond)
 	b.await(regionA, "dfl-fme.0", "dfl-fme.1")
 	source <- uevent.Event{Action: "add", Subsystem: "fpga_region"}

@@ -144,7 +144,8 @@ type Binder struct {
 // attempt is the last try with one function.
 type attempt struct {
 	driver string
-	err    error // nil: the kernel took it
+	from   string // the driver that it had
+	err    error  // nil: the kernel took it
 	next   time.Time
 	wait   time.Duration
 }
@@ -157,7 +158,7 @@ func NewBinder(root *hostfs.Root, log logrus.FieldLogger) *Binder {
 // Bind sees to it that a function gets a driver. from are the drivers that it may be taken from; a function without
 // driver is taken as well. Nil means that the kernel took the writes, in this call or in an earlier one that it is too early
 // to repeat: whether the nodes are there is the caller's next question. An error is why not, and when it comes from a
-// failed write it is repeated without another write until the next try is due.
+// failed write it is repeated without another write until the next try is due, or the function's driver is another one.
 func (b *Binder) Bind(ctx context.Context, d Device, driver string, from ...string) error {
 	if err := Bindable(b.root, d, driver, from...); err != nil {
 		return err // looking costs nothing, so it is done at each scan
@@ -168,7 +169,9 @@ func (b *Binder) Bind(ctx context.Context, d Device, driver string, from ...stri
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	last, tried := b.known[d.Address]
-	if tried && last.driver == driver && b.now().Before(last.next) {
+	// A try that failed halfway, or because the kernel's driver came first, is worth another one at once.
+	changed := last.err != nil && last.from != d.Driver
+	if tried && last.driver == driver && !changed && b.now().Before(last.next) {
 		return last.err
 	}
 	err := Bind(b.root, d, driver)
@@ -176,7 +179,7 @@ func (b *Binder) Bind(ctx context.Context, d Device, driver string, from ...stri
 	if tried && last.driver == driver {
 		wait = min(2*last.wait, mostRetry)
 	}
-	b.known[d.Address] = attempt{driver: driver, err: err, next: b.now().Add(wait), wait: wait}
+	b.known[d.Address] = attempt{driver: driver, from: d.Driver, err: err, next: b.now().Add(wait), wait: wait}
 	entry := b.log.WithFields(logrus.Fields{"device": d.Address, "from": orNone(d.Driver), "driver": driver})
 	switch {
 	case err == nil:
@@ -187,11 +190,14 @@ func (b *Binder) Bind(ctx context.Context, d Device, driver string, from ...stri
 	return err
 }
 
-// Bound forgets what was tried with a function: it has the driver, or it is gone.
+// Bound notes that a function has the driver. What was tried is forgotten after a while only, so that two who do not agree
+// on its driver do not do it back and forth without a pause.
 func (b *Binder) Bound(address string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	delete(b.known, address)
+	if last, tried := b.known[address]; tried && b.now().After(last.next.Add(mostRetry)) {
+		delete(b.known, address)
+	}
 }
 
 // Keep forgets all functions but these.

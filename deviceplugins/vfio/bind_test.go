@@ -150,15 +150,54 @@ func TestAFailedBindIsTriedAgainLaterAndLater(t *testing.T) {
 		if n := len(logged.AllEntries()); n != 1 {
 			t.Errorf("%d log lines for one failure", n)
 		}
-		b.Bound(vf)
+		// The driver is another one now: that is worth a try.
+		other := d
+		other.Driver = ""
 		if err := os.Remove(root.Join("/sys/bus/pci/drivers/vfio-pci/bind")); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.WriteFile(root.Join("/sys/bus/pci/drivers/vfio-pci/bind"), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := b.Bind(t.Context(), d, DriverPCI, "4xxxvf"); err != nil {
+		if err := b.Bind(t.Context(), other, DriverPCI, "4xxxvf"); err != nil {
 			t.Errorf("after the obstacle has gone: %v", err)
+		}
+	})
+}
+
+func TestTwoWhoDoNotAgreePauseInBetween(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		root := tree(t, vfTree(), kernelVF()...)
+		log, _ := test.NewNullLogger()
+		b := NewBinder(root, log)
+		d, err := Look(root, vf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		unbind := root.Join("/sys/bus/pci/drivers/4xxxvf/unbind")
+		tries := func(seconds int) (n int) {
+			for range seconds {
+				if err := os.WriteFile(unbind, nil, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				if err := b.Bind(t.Context(), d, DriverPCI, "4xxxvf"); err != nil {
+					t.Fatal(err)
+				}
+				if content(t, root, "/sys/bus/pci/drivers/4xxxvf/unbind") != "" {
+					n++
+				}
+				b.Bound(vf) // it has our driver for a moment
+				time.Sleep(time.Second)
+			}
+			return n
+		}
+		if n := tries(60); n != 4 { // at 0, 5, 15, 35 s
+			t.Errorf("%d times in a minute", n)
+		}
+		time.Sleep(time.Hour)
+		b.Bound(vf)
+		if n := tries(4); n != 1 {
+			t.Errorf("%d times, long after", n)
 		}
 	})
 }

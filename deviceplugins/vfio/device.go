@@ -51,7 +51,7 @@ type Device struct {
 }
 
 // Obstacle is an error with the command that would help.
-type Obstacle struct {
+type Obstacle struct { //nolint:errname // named for what a person reads, as findings are; it travels as an error too
 	Reason string
 	Remedy string // empty where nothing can be done on the host
 }

@@ -100,7 +100,8 @@ func TestWhichNodesAContainerGets(t *testing.T) {
 		"no numbers known": {[]map[string]string{{"sys/class/vfio/318/dev": "absent", "sys/class/misc/vfio/dev": "absent"}}, []string{"/dev/vfio/318", "/dev/vfio/vfio"}, ""},
 		"cdev without a device number is none": {
 			[]map[string]string{cdev, {dir + "/vfio-dev/vfio3/dev": "absent", dir + "/vfio-dev/vfio3/uevent": ""}},
-			[]string{"/dev/vfio/318", "/dev/vfio/vfio"}, "",
+			[]string{"/dev/vfio/318", "/dev/vfio/vfio"},
+			"",
 		},
 		"cdev without /dev/iommu": {[]map[string]string{cdev, {"dev/iommu": "absent"}}, []string{"/dev/vfio/318", "/dev/vfio/vfio"}, ""},
 		"cdev node missing":       {[]map[string]string{cdev, {"dev/vfio/devices/vfio3": "absent"}}, []string{"/dev/vfio/318", "/dev/vfio/vfio"}, ""},

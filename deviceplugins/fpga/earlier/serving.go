@@ -30,9 +30,10 @@ type Sign struct {
 	Remedy string // the command that helps
 }
 
-// findDaemonSet is how a person finds the old system's objects, by the label that they all have.
+// findDaemonSet is how a person finds the old system's DaemonSet, by the label that it has however it was installed. Ours
+// has it too, for scripts.
 const (
-	findDaemonSet = "kubectl get daemonset -A -l app=intel-fpga-plugin"
+	findDaemonSet = "kubectl get daemonset -A -l app=intel-fpga-plugin,app.kubernetes.io/part-of!=inlay"
 	endIt         = "delete its DaemonSet (" + findDaemonSet + ")"
 )
 

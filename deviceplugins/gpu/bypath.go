@@ -1,0 +1,119 @@
+package gpu
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/inlay-project/inlay/deviceplugins/plugin"
+)
+
+// byPathRoot is the folder of the cards' folders of links.
+func (f *Family) byPathRoot() string { return filepath.Join(f.c.RunDir, "gpu", "by-path") }
+
+// prepare makes the folders of links what the cards have, in the mode "single", and takes the others away. What fails is
+// said; containers get their mounts all the same.
+func (f *Family) prepare(cards []Card, mode string) (skipped []plugin.Skipped) {
+	if f.c.RunDir == "" {
+		return nil
+	}
+	root := f.byPathRoot()
+	fail := func(path string, err error) {
+		skipped = append(skipped, plugin.Skipped{Path: path, Reason: fmt.Sprintf("folder of by-path links for inlay-nri: %v", err)})
+	}
+	wanted := map[string]map[string]string{}
+	for i := range cards {
+		if links := cards[i].relativeLinks(); mode == ByPathSingle && len(links) > 0 && cards[i].VFs == 0 {
+			wanted[cards[i].Name] = links
+		}
+	}
+	present, err := os.ReadDir(root)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		fail(root, err)
+		return skipped
+	}
+	for _, e := range present {
+		if name := e.Name(); wanted[name] == nil && isFolderOfLinks(name) {
+			if err := os.RemoveAll(filepath.Join(root, name)); err != nil {
+				fail(filepath.Join(root, name), err)
+			}
+		}
+	}
+	for _, name := range slices.SortedFunc(maps.Keys(wanted), natural) {
+		if err := keepLinks(root, name, wanted[name]); err != nil {
+			fail(filepath.Join(root, name), err)
+		}
+	}
+	return skipped
+}
+
+// isFolderOfLinks tells whether a name is a card's, or that of a folder made aside, which a process that was killed left
+// behind: ".card0~123".
+func isFolderOfLinks(name string) bool {
+	name, _, _ = strings.Cut(strings.TrimPrefix(name, "."), "~")
+	return numbered(name, "card")
+}
+
+// relativeLinks are a card's links as they lie in a container's /dev/dri/by-path, name to target. A link that leads
+// elsewhere than to the card is none.
+func (c *Card) relativeLinks() map[string]string {
+	links := map[string]string{}
+	for _, l := range c.ByPath {
+		if slices.Contains(c.Nodes, l.Node) {
+			links[l.Name] = "../" + filepath.Base(l.Node)
+		}
+	}
+	return links
+}
+
+// keepLinks makes a folder hold exactly these links. A folder with others is replaced whole.
+func keepLinks(root, name string, want map[string]string) error {
+	place := filepath.Join(root, name)
+	have, err := readLinks(place)
+	if err == nil && maps.Equal(have, want) {
+		return nil
+	}
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		return err
+	}
+	aside, err := os.MkdirTemp(root, "."+name+"~")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(aside) // after the exchange: what was there before
+	if err := os.Chmod(aside, 0o755); err != nil {
+		return err
+	}
+	for link, target := range want {
+		if err := os.Symlink(target, filepath.Join(aside, link)); err != nil {
+			return err
+		}
+	}
+	err = unix.Renameat2(unix.AT_FDCWD, aside, unix.AT_FDCWD, place, unix.RENAME_EXCHANGE)
+	if errors.Is(err, unix.ENOENT) {
+		err = os.Rename(aside, place)
+	}
+	return err
+}
+
+// readLinks gives the links in a folder. Anything else in it is an error.
+func readLinks(dir string) (map[string]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	links := map[string]string{}
+	for _, e := range entries {
+		if links[e.Name()], err = os.Readlink(filepath.Join(dir, e.Name())); err != nil {
+			return nil, err
+		}
+	}
+	return links, nil
+}

@@ -1,0 +1,313 @@
+package health_test
+
+import (
+	"context"
+	"io"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"go.uber.org/goleak"
+
+	"github.com/inlay-project/inlay/deviceplugins/gpu/health"
+	"github.com/inlay-project/inlay/deviceplugins/gpu/health/healthtest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	card0 = "0000:00:02.0"
+	card1 = "0000:3d:00.0"
+	grace = 300 * time.Millisecond
+)
+
+// rig is a source that runs, and the service that it asks.
+type rig struct {
+	*health.Source
+	t      *testing.T
+	server *healthtest.Server
+	kicks  atomic.Int32
+}
+
+func run(t *testing.T, source func(health.Config) *health.Source, prepare func(*healthtest.Server)) *rig {
+	t.Helper()
+	r := &rig{t: t, server: healthtest.New(t)}
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	if prepare != nil {
+		prepare(r.server)
+	}
+	r.Source = source(health.Config{
+		Socket: r.server.Socket, Grace: grace, Period: 20 * time.Millisecond, Timeout: 200 * time.Millisecond, Limits: health.Limits{Global: 100, GPU: 90, Memory: 80},
+		Kick: func() { r.kicks.Add(1) }, Log: log,
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- r.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
+
+// reason is the verdict on a card: "" is healthy.
+func (r *rig) reason(address string) string {
+	v := r.Verdict(address)
+	if v.Healthy != (v.Reason == "") {
+		r.t.Fatalf("verdict %+v", v)
+	}
+	return v.Reason
+}
+
+// becomes waits until a card is unhealthy for a reason that has the text, or healthy for "".
+func (r *rig) becomes(address, want string) {
+	r.t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for got := r.reason(address); got != want && (want == "" || !strings.Contains(got, want)); got = r.reason(address) {
+		if time.Now().After(deadline) {
+			r.t.Fatalf("the verdict on %s stays %q, want %q", address, got, want)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// stays fails if the verdict becomes another within d.
+func (r *rig) stays(address, want string, d time.Duration) {
+	r.t.Helper()
+	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if got := r.reason(address); got != want {
+			r.t.Fatalf("the verdict on %s became %q, want %q", address, got, want)
+		}
+	}
+}
+
+// asked waits until the service has had so many calls, or a stream.
+func (r *rig) asked(calls int) {
+	r.t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if n, streams := r.server.Counts(); n >= calls || streams > 0 {
+			return
+		}
+		if time.Now().After(end) {
+			r.t.Fatal("the service is never asked")
+		}
+	}
+}
+
+func TestWhatTheLevelZeroServiceSaysOfACard(t *testing.T) {
+	for name, c := range map[string]struct {
+		card healthtest.Card
+		want string
+	}{
+		"all well":                      {},
+		"at the limits":                 {card: healthtest.Card{Global: 100, GPU: 90, Memory: 80}},
+		"memory":                        {card: healthtest.Card{MemoryBad: true}, want: "its memory is not healthy"},
+		"bus":                           {card: healthtest.Card{BusBad: true}, want: "its bus is not healthy"},
+		"SoC":                           {card: healthtest.Card{SoCBad: true}, want: "its SoC is not healthy"},
+		"hot":                           {card: healthtest.Card{Global: 100.1}, want: "its temperature is above 100 °C"},
+		"GPU hot":                       {card: healthtest.Card{GPU: 91}, want: "its GPU temperature is above 90 °C"},
+		"memory hot":                    {card: healthtest.Card{Memory: 81}, want: "its memory temperature is above 80 °C"},
+		"no sensor":                     {card: healthtest.Card{Global: -999, GPU: -999, Memory: -999, HeatFault: healthtest.Fault{Code: 0x78000003}}},
+		"one sensor, and that is hot":   {card: healthtest.Card{Global: -999, GPU: 95, HeatFault: healthtest.Fault{Code: 0x78000003}}, want: "GPU temperature"},
+		"success as error":              {card: healthtest.Card{HealthFault: healthtest.Fault{Description: "success (0x0)"}}},
+		"a check that it does not have": {card: healthtest.Card{HealthFault: healthtest.Fault{Code: 0x78000003, Description: "unsupported feature"}}},
+		"lost":                          {card: healthtest.Card{HealthFault: healthtest.Fault{Code: 0x70000001, Description: "device lost (0x70000001)"}}, want: "the device is lost (device lost (0x70000001))"},
+		"sick and an error":             {card: healthtest.Card{MemoryBad: true, HealthFault: healthtest.Fault{Code: 0x7ffffffe}}, want: "memory"},
+		"an error and no more":          {card: healthtest.Card{HealthFault: healthtest.Fault{Code: 0x1234}}, want: "error 0x1234"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := run(t, health.LevelZero, func(s *healthtest.Server) {
+				s.Set(card0, c.card)
+				s.Start()
+			})
+			r.Follow([]string{card0})
+			r.asked(3)
+			r.becomes(card0, c.want)
+			if c.want == "" {
+				r.stays(card0, "", 2*grace)
+			}
+		})
+	}
+}
+
+func TestWhatXPUMDSaysOfACard(t *testing.T) {
+	status := func(severity uint32) healthtest.Status {
+		return healthtest.Status{Name: "core", Severity: severity, Reason: "why"}
+	}
+	for name, c := range map[string]struct {
+		health []healthtest.Status
+		want   string
+	}{
+		"ok":              {[]healthtest.Status{status(1)}, ""},
+		"ok and unknown":  {[]healthtest.Status{status(0), status(1)}, ""},
+		"warning":         {[]healthtest.Status{status(1), status(2)}, "xpumd says warning: core: why"},
+		"critical":        {[]healthtest.Status{status(2), {Name: "memory", Severity: 3, Message: "too hot"}}, "xpumd says critical: memory: too hot"},
+		"failed":          {[]healthtest.Status{status(4)}, "xpumd says failed: core: why"},
+		"a worse one yet": {[]healthtest.Status{status(7)}, "xpumd says failed"},
+		"unknown":         {[]healthtest.Status{status(0)}, "no health data for longer than 300ms: xpumd does not know the device's health"},
+		"nothing":         {nil, "xpumd does not know the device's health"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := run(t, health.XPUMD, func(s *healthtest.Server) {
+				s.Tell(healthtest.Device{Address: strings.ToUpper(card1), Health: c.health}, healthtest.Device{Address: "0000:ff:00.0"})
+				s.Start()
+			})
+			r.Follow([]string{card1})
+			r.asked(3)
+			r.becomes(card1, c.want)
+			if c.want == "" {
+				r.stays(card1, "", 2*grace)
+			}
+		})
+	}
+}
+
+// sick makes card0 sick or well at both services.
+func sick(s *healthtest.Server, is bool) {
+	severity := uint32(1)
+	if is {
+		severity = 4
+	}
+	s.Set(card0, healthtest.Card{MemoryBad: is})
+	s.Tell(healthtest.Device{Address: card0, Health: []healthtest.Status{{Name: "memory", Severity: severity}}})
+}
+
+func forEachSource(t *testing.T, test func(t *testing.T, source func(health.Config) *health.Source)) {
+	t.Run("levelzero", func(t *testing.T) { t.Parallel(); test(t, health.LevelZero) })
+	t.Run("xpumd", func(t *testing.T) { t.Parallel(); test(t, health.XPUMD) })
+}
+
+// G7: the old client gave up after 5 attempts and believed the last answer for ever.
+func TestASourceThatDiesIsAskedForEver_G7(t *testing.T) {
+	forEachSource(t, func(t *testing.T, source func(health.Config) *health.Source) {
+		r := run(t, source, func(s *healthtest.Server) { sick(s, false); s.Start() })
+		r.Follow([]string{card0})
+		r.asked(3)
+		for range 3 {
+			r.becomes(card0, "")
+			r.server.Stop()
+			r.stays(card0, "", grace/2) // a service that restarts costs nothing
+			r.becomes(card0, "no health data for longer than 300ms: ")
+			r.server.Start()
+		}
+		r.becomes(card0, "")
+		sick(r.server, true)
+		r.becomes(card0, "emory")
+	})
+}
+
+// What was said last holds on for the grace, sick as well.
+func TestASickCardStaysSickWhileTheSourceIsAway(t *testing.T) {
+	forEachSource(t, func(t *testing.T, source func(health.Config) *health.Source) {
+		r := run(t, source, func(s *healthtest.Server) { sick(s, true); s.Start() })
+		r.Follow([]string{card0})
+		r.becomes(card0, "emory")
+		was := r.reason(card0)
+		r.server.Stop()
+		r.stays(card0, was, grace/2)
+		r.becomes(card0, "no health data")
+		sick(r.server, false)
+		r.server.Start()
+		r.becomes(card0, "")
+	})
+}
+
+// G8: without an answer every card was healthy, for ever.
+func TestACardWithoutAnyAnswerIsNotHealthyForEver_G8(t *testing.T) {
+	forEachSource(t, func(t *testing.T, source func(health.Config) *health.Source) {
+		for name, prepare := range map[string]func(*healthtest.Server){
+			"no service":        func(*healthtest.Server) {},
+			"errors":            func(s *healthtest.Server) { s.Refuse(true); s.Start() },
+			"hung":              func(s *healthtest.Server) { s.Hang(true); s.Start() },
+			"card not known":    func(s *healthtest.Server) { s.Start() },
+			"no socket, a file": func(s *healthtest.Server) { _ = os.WriteFile(s.Socket, nil, 0o600) },
+		} {
+			t.Run(name, func(t *testing.T) {
+				r := run(t, source, prepare)
+				r.Follow([]string{card0})
+				if got := r.reason(card0); got != "" {
+					t.Errorf("without grace: %s", got)
+				}
+				r.becomes(card0, "no health data for longer than 300ms: ")
+			})
+		}
+	})
+}
+
+// Of an answer that never comes only its own card's verdict becomes old.
+func TestAHungServiceIsNoticedAndComesBack(t *testing.T) {
+	r := run(t, health.LevelZero, func(s *healthtest.Server) { sick(s, false); s.Start() })
+	r.Follow([]string{card0})
+	r.asked(3)
+	r.server.Hang(true)
+	r.becomes(card0, "deadline")
+	r.server.Hang(false)
+	r.becomes(card0, "")
+}
+
+// Every change wakes the engine, also those that time alone brings; nothing else does.
+func TestOnlyAChangedVerdictKicks(t *testing.T) {
+	forEachSource(t, func(t *testing.T, source func(health.Config) *health.Source) {
+		r := run(t, source, func(s *healthtest.Server) { sick(s, false); s.Start() })
+		r.Follow([]string{card0, card1})
+		r.asked(3)
+		r.becomes(card1, "no health data") // nobody knows it: time alone
+		wait := func(want int32) {
+			t.Helper()
+			for end := time.Now().Add(5 * time.Second); r.kicks.Load() < want && time.Now().Before(end); {
+				time.Sleep(5 * time.Millisecond)
+			}
+			time.Sleep(100 * time.Millisecond) // several polls
+			if got := r.kicks.Load(); got != want {
+				t.Fatalf("%d kicks, want %d", got, want)
+			}
+		}
+		wait(1)
+		sick(r.server, true)
+		wait(2)
+		sick(r.server, false)
+		wait(3)
+	})
+}
+
+func TestACardThatComesIsAskedForAtOnce(t *testing.T) {
+	forEachSource(t, func(t *testing.T, source func(health.Config) *health.Source) {
+		slow := func(c health.Config) *health.Source {
+			c.Period = time.Hour
+			return source(c)
+		}
+		r := run(t, slow, func(s *healthtest.Server) { sick(s, true); s.Start() })
+		r.Follow([]string{card1})
+		r.asked(1)
+		r.Follow([]string{card1, card0})
+		r.becomes(card0, "emory")
+		r.Follow([]string{card1})
+		if got := r.reason(card0); got != "" {
+			t.Errorf("a card that is gone is still %q", got)
+		}
+	})
+}
+
+func TestIndices(t *testing.T) {
+	s := healthtest.New(t)
+	s.SetIndices(healthtest.Fault{}, 2, 0, 2)
+	if _, err := health.Indices(t.Context(), s.Socket); err == nil {
+		t.Error("no service, no error")
+	}
+	s.Start()
+	if got, err := health.Indices(t.Context(), s.Socket); err != nil || len(got) != 2 || got[0] != 0 || got[1] != 2 {
+		t.Errorf("%v, %v", got, err)
+	}
+	s.SetIndices(healthtest.Fault{Code: 1, Description: "not ready (0x1)"})
+	if _, err := health.Indices(t.Context(), s.Socket); err == nil || !strings.Contains(err.Error(), "not ready (0x1)") {
+		t.Errorf("error %v", err)
+	}
+}

@@ -1,0 +1,136 @@
+package health
+
+import (
+	"cmp"
+	"context"
+	"strings"
+
+	"google.golang.org/grpc"
+)
+
+// Severities of xpumd. From warning on a device counts as unhealthy.
+const (
+	unknown = iota
+	_       // ok
+	warning
+	critical
+	_ // failed
+)
+
+// XPUMD follows the health stream of XPU Manager 2.
+func XPUMD(c Config) *Source {
+	s := newSource("xpumd", c)
+	s.ask = s.follow
+	return s
+}
+
+// follow has one stream after the other. What one has said holds for as long as it lives.
+func (s *Source) follow(ctx context.Context, conn *grpc.ClientConn) {
+	for attempt := 0; ; attempt++ {
+		heard, err := s.stream(ctx, conn)
+		if ctx.Err() != nil {
+			return
+		}
+		s.forget(s.trouble(err))
+		if heard {
+			attempt = 0
+		}
+		s.c.Log.WithError(err).Debug("health stream ended")
+		if !wait(ctx, attempt) {
+			return
+		}
+		conn.ResetConnectBackoff()
+	}
+}
+
+// stream reads one stream until it ends; heard tells whether it said anything.
+func (s *Source) stream(ctx context.Context, conn *grpc.ClientConn) (heard bool, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	desc := &grpc.StreamDesc{StreamName: "WatchDeviceHealth", ServerStreams: true}
+	stream, err := conn.NewStream(ctx, desc, "/deviceinfo.DeviceInfo/WatchDeviceHealth")
+	if err != nil {
+		return false, err
+	}
+	if err := stream.SendMsg(empty{}); err != nil {
+		return false, err
+	}
+	if err := stream.CloseSend(); err != nil {
+		return false, err
+	}
+	for { // no deadline: xpumd may have nothing to tell for days; a dead connection ends by its keepalive
+		m := &devices{}
+		if err := stream.RecvMsg(m); err != nil {
+			return heard, err
+		}
+		heard = true
+		s.mu.Lock()
+		s.last = m
+		s.mu.Unlock()
+		s.takeLast()
+	}
+}
+
+// forget drops what a stream has said, because it has ended.
+func (s *Source) forget(why string) {
+	s.mu.Lock()
+	s.last = nil
+	s.mu.Unlock()
+	for _, address := range s.tracker.addresses() {
+		s.tracker.lost(address, why)
+	}
+}
+
+// takeLast notes what the last message says of the cards that matter. Each message lists all devices of the node.
+func (s *Source) takeLast() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.last == nil {
+		return
+	}
+	said := make(map[string]*xpumDevice, len(s.last.list))
+	for i := range s.last.list {
+		said[strings.ToLower(s.last.list[i].address)] = &s.last.list[i]
+	}
+	for _, address := range s.tracker.addresses() {
+		switch d := said[address]; {
+		case d == nil:
+			s.tracker.lost(address, "xpumd does not list the device")
+		case d.worst().severity == unknown:
+			s.tracker.lost(address, "xpumd does not know the device's health")
+		default:
+			s.tracker.answered(address, d.verdict())
+		}
+	}
+}
+
+// worst is the aspect of the highest severity; of several the first.
+func (d *xpumDevice) worst() domain {
+	worst := domain{}
+	for _, h := range d.domains {
+		if h.severity > worst.severity {
+			worst = h
+		}
+	}
+	return worst
+}
+
+func (d *xpumDevice) verdict() Verdict {
+	worst := d.worst()
+	severity := "failed"
+	switch {
+	case worst.severity < warning:
+		return good()
+	case worst.severity == warning:
+		severity = "warning"
+	case worst.severity == critical:
+		severity = "critical"
+	}
+	text := "xpumd says " + severity
+	for _, more := range []string{worst.name, cmp.Or(worst.reason, worst.message)} {
+		if more != "" {
+			text += ": " + more
+		}
+	}
+	return bad("%s", text)
+}

@@ -1,0 +1,11 @@
+// Package qat is the device family of QuickAssist: a device is a virtual function (VF) of a QAT card, given to a container
+// through VFIO (or igb_uio), and a resource is what the card's services can do: qat.intel.com/cy, …/dc, …/sym-dc.
+//
+// Discover is the pure middle: host tree and options to VFs. Family puts the world round it: it binds VFs that their kernel
+// driver has, asks the cards for their heartbeat, and answers the kubelet.
+//
+// A heartbeat is not read like another file. Reading heartbeat/status makes the driver ask the card, and it refuses to ask
+// again before the card's heartbeat period is over (200 ms, up to what heartbeat/config says): the file then says -1 of a
+// healthy card, and the kernel's log has a warning. So this package asks each card at most once a period, takes a -1 for
+// an answer only if the driver's own count of failed queries went up with it, and never has the engine read the file.
+package qat

@@ -1,0 +1,270 @@
+package qat_test
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/inlay-project/inlay/deviceplugins/plugin"
+	"github.com/inlay-project/inlay/deviceplugins/qat"
+)
+
+const status6b = "/sys/kernel/debug/qat_4xxx_0000:6b:00.0/heartbeat/status"
+
+func TestHealthFollowsTheHeartbeat(t *testing.T) {
+	h := newHost(t, "gen4")
+	well := map[string]string{"cy 0000:6b:00.1": "", "cy 0000:6b:00.2": ""}
+	sick := map[string]string{"cy 0000:6b:00.1": "heartbeat status is -1", "cy 0000:6b:00.2": "heartbeat status is -1"}
+	h.want(well)
+	for _, c := range []struct {
+		status string
+		want   map[string]string
+	}{
+		{"-1\n\x00", sick}, {"0\n\x00", well}, {"-1", sick}, {"", well}, {"-1\n0\n", sick}, {"-10\n", well}, {"-1\r\n", sick}, {"1\n", well},
+	} {
+		h.write(status6b, c.status)
+		h.want(c.want)
+	}
+}
+
+// The kernel's driver says -1 of a healthy card that is asked again within its period.
+func TestACardIsAskedAtMostOnceAPeriod(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t, "gen4")
+		well := map[string]string{"cy 0000:6b:00.1": "", "cy 0000:6b:00.2": ""}
+		down := map[string]string{"cy 0000:6b:00.1": "state is down", "cy 0000:6b:00.2": "state is down"}
+		folder := strings.TrimSuffix(status6b, "/status")
+		h.write(folder+"/queries_failed", "4\n\x00")
+		h.want(well)
+		if len(h.Watch().Values) != 0 {
+			t.Error("the engine would read the heartbeat's file")
+		}
+		// An answer is -1 only if a query failed for it: here somebody else has asked just before.
+		h.write(status6b, "-1\n")
+		time.Sleep(2 * time.Second)
+		h.want(well)
+		// A card that is down is not asked by its driver.
+		h.write("/sys/devices/pci0000:6b/0000:6b:00.0/qat/state", "down\n")
+		h.want(well) // within the period
+		time.Sleep(2 * time.Second)
+		h.want(down)
+		for ms, waits := range map[string]time.Duration{"": time.Second, "500": time.Second, "3000\n\x00": 3100 * time.Millisecond, "99999999": time.Minute, "x": time.Second} {
+			h.write(folder+"/config", ms)
+			h.write(status6b, "-1\n")
+			time.Sleep(time.Hour)
+			h.want(down)
+			h.write(status6b, "0\n")
+			time.Sleep(waits - time.Millisecond)
+			h.want(down)
+			time.Sleep(time.Millisecond)
+			h.want(well)
+		}
+	})
+}
+
+func TestWhatFallsSickStaysUnderItsName(t *testing.T) {
+	h := newHost(t, "gen4")
+	well := map[string]string{"cy 0000:6b:00.1": "", "cy 0000:6b:00.2": ""}
+	h.want(well)
+	h.write(vf1+"/driver", "-> ../../../bus/pci/drivers/uio_pci_generic")
+	h.want(map[string]string{"cy 0000:6b:00.1": "bound to uio_pci_generic", "cy 0000:6b:00.2": ""})
+	if d := h.devices("qat.intel.com/cy")[0]; len(d.Grant.Nodes) != 0 {
+		t.Errorf("nodes of a VF that is not there: %v", d.Grant.Nodes)
+	}
+	h.write(vf1+"/driver", "-> ../../../bus/pci/drivers/vfio-pci")
+	h.want(well)
+	h.write("/dev/vfio/318", "")
+	h.want(map[string]string{"cy 0000:6b:00.1": "/dev/vfio/318 is missing", "cy 0000:6b:00.2": ""})
+	h.write("/sys/devices/pci0000:6b/0000:6b:00.0/virtfn0", "") // the VF is gone
+	h.want(map[string]string{"cy 0000:6b:00.2": ""})
+	h.write("/sys/devices/pci0000:6b/0000:6b:00.0/virtfn0", "-> ../0000:6b:00.1")
+	h.want(map[string]string{"cy 0000:6b:00.2": ""}) // and is a new one
+}
+
+func TestAVFThatCannotBeOfferedIsNotOfferedBecauseItsCardIsSick(t *testing.T) {
+	h := newHost(t, "gen4")
+	h.write(vf1+"/driver", "-> ../../../bus/pci/drivers/uio_pci_generic")
+	h.write(status6b, "-1\n")
+	h.want(map[string]string{"cy 0000:6b:00.2": "does not respond"})
+}
+
+func TestWhatIsAnswered(t *testing.T) {
+	h := newHost(t, "iommufd")
+	devices := h.devices("qat.intel.com/dc")
+	slices.Reverse(devices)
+	answer, err := h.Allocate(t.Context(), "qat.intel.com/dc", devices[1:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var nodes []string
+	for _, d := range answer.GetDevices() {
+		if d.GetHostPath() != d.GetContainerPath() || d.GetPermissions() != "rw" {
+			t.Errorf("node %v", d)
+		}
+		nodes = append(nodes, d.GetHostPath())
+	}
+	want := []string{"/dev/vfio/devices/vfio1", "/dev/iommu", "/dev/vfio/318", "/dev/vfio/vfio", "/dev/vfio/devices/vfio0"}
+	if diff := cmp.Diff(want, nodes); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(map[string]string{"QAT0": "0000:6b:00.1", "QAT1": "0000:6b:00.2"}, answer.GetEnvs()); diff != "" {
+		t.Error(diff)
+	}
+	record := map[string]string{"allocated.qat.intel.com/dc": "0000:6b:00.2@0000:6b:00.2,0000:6b:00.1@0000:6b:00.1"}
+	if diff := cmp.Diff(record, answer.GetAnnotations()); diff != "" {
+		t.Error(diff)
+	}
+
+	uio := newHost(t, "igb-uio")
+	if answer, err = uio.Allocate(t.Context(), "qat.intel.com/cy", uio.devices("qat.intel.com/cy")); err != nil {
+		t.Fatal(err)
+	}
+	if m := answer.GetMounts(); len(m) != 1 || m[0].GetHostPath() != "/sys/class/uio/uio3/device" || m[0].GetReadOnly() {
+		t.Errorf("mounts %v", m)
+	}
+}
+
+func TestBindingOffWritesNothing(t *testing.T) {
+	h := newHost(t, "gen4", "--qat-bind=false")
+	before := h.state()
+	h.want(map[string]string{"cy 0000:6b:00.1": ""})
+	if diff := cmp.Diff(before, h.state()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestPreferences(t *testing.T) {
+	var available []plugin.Device
+	for _, id := range []string{
+		"0000:6b:00.1", "0000:6b:00.2", "0000:6b:01.0", "0000:70:00.1", "0000:70:00.2", "0000:f0:00.1", "10000:01:00.1", "10000:01:00.2",
+	} {
+		d := plugin.Device{ID: id, NUMA: []int{0}}
+		if id >= "0000:f0" {
+			d.NUMA = []int{1}
+		}
+		available = append(available, d)
+	}
+	for _, c := range []struct {
+		policy string
+		must   string
+		size   int
+		want   string // empty: an error
+	}{
+		{"none", "", 2, "0000:6b:00.1 0000:6b:00.2"},
+		{"none", "0000:f0:00.1", 2, "0000:f0:00.1 0000:6b:00.1"},
+		{"packed", "", 4, "0000:6b:00.1 0000:6b:00.2 0000:6b:01.0 0000:70:00.1"},
+		{"packed", "0000:70:00.2", 3, "0000:70:00.2 0000:70:00.1 0000:6b:00.1"},
+		{"packed", "10000:01:00.2", 3, "10000:01:00.2 10000:01:00.1 0000:f0:00.1"},
+		{"packed", "", 8, "0000:6b:00.1 0000:6b:00.2 0000:6b:01.0 0000:70:00.1 0000:70:00.2 0000:f0:00.1 10000:01:00.1 10000:01:00.2"},
+		{"balanced", "", 3, "10000:01:00.1 0000:6b:00.1 0000:70:00.1"},
+		{"balanced", "", 5, "10000:01:00.1 0000:6b:00.1 0000:70:00.1 0000:f0:00.1 10000:01:00.2"},
+		{"balanced", "0000:6b:01.0", 2, "0000:6b:01.0 10000:01:00.1"},
+		{"packed", "", 9, ""},
+		{"none", "0000:6b:00.1 0000:6b:00.2", 1, ""},
+	} {
+		h := newHost(t, "nothing", "--qat-allocation-policy="+c.policy)
+		got, err := h.Prefer("qat.intel.com/dc", available, strings.Fields(c.must), c.size)
+		if (err != nil) != (c.want == "") || strings.Join(got, " ") != c.want {
+			t.Errorf("%s %d with %s: %v, %v", c.policy, c.size, c.must, got, err)
+		}
+	}
+}
+
+// One card's VFs can lie on more than one bus.
+func TestPackedKnowsTheCards(t *testing.T) {
+	h := newHost(t, "domains", "--qat-allocation-policy=packed", "--qat-kernel-vf-drivers=4xxxvf")
+	dir := "/sys/devices/pci10000:01/10000:01:00.0"
+	h.write(dir+"/virtfn0", "")
+	h.write(dir+"/virtfn0", "-> ../../pci0000:f0/0000:f0:00.1")
+	devices := h.devices("qat.intel.com/dc")
+	if len(devices) != 2 {
+		t.Fatalf("%v", devices)
+	}
+	near := plugin.Device{ID: "10000:01:07.7", NUMA: []int{1}} // the same bus, no VF of the card's that is known
+	got, err := h.Prefer("qat.intel.com/dc", append(devices, near), []string{"0000:f0:00.1"}, 2)
+	if err != nil || !slices.Equal(got, []string{"0000:f0:00.1", "10000:01:00.2"}) {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
+func TestAPreferenceAmongManyIsQuick(t *testing.T) {
+	var available []plugin.Device
+	for i := range 1024 {
+		available = append(available, plugin.Device{ID: fmt.Sprintf("0000:%02x:%02x.%d", i/64, i/8%8, i%8), NUMA: []int{i / 512}})
+	}
+	for _, policy := range []string{"none", "packed", "balanced"} {
+		h := newHost(t, "nothing", "--qat-allocation-policy="+policy)
+		best := time.Hour
+		for range 5 {
+			began := time.Now()
+			if got, err := h.Prefer("qat.intel.com/dc", available, []string{available[900].ID}, 64); err != nil || len(got) != 64 {
+				t.Fatalf("%v, %v", got, err)
+			}
+			best = min(best, time.Since(began))
+		}
+		if best > 5*time.Millisecond {
+			t.Errorf("%s: %v", policy, best)
+		}
+	}
+}
+
+func TestOptions(t *testing.T) {
+	want := qat.Options{
+		DPDKDriver: "vfio-pci", KernelVFDrivers: []string{"4xxxvf", "420xxvf"}, MaxNumDevices: 64, AllocationPolicy: qat.PolicyNone, Bind: true,
+	}
+	if diff := cmp.Diff(want, options(t)); diff != "" {
+		t.Error(diff)
+	}
+	for _, c := range []struct {
+		change func(*qat.Options)
+		want   string
+	}{
+		{func(o *qat.Options) { o.DPDKDriver = "uio_pci_generic" }, "qat-dpdk-driver: "},
+		{func(o *qat.Options) { o.KernelVFDrivers = nil }, "qat-kernel-vf-drivers: "},
+		{func(o *qat.Options) { o.KernelVFDrivers = []string{"4xxxvf", "c62xvf"} }, `qat-kernel-vf-drivers: "c62xvf" is none of dh895xccvf, `},
+		{func(o *qat.Options) { o.MaxNumDevices = 0 }, "qat-max-num-devices: 0"},
+		{func(o *qat.Options) { o.AllocationPolicy = "" }, "qat-allocation-policy: "},
+		{func(o *qat.Options) { o.AllocationPolicy = "Packed" }, "qat-allocation-policy: "},
+	} {
+		o := qat.DefaultOptions()
+		c.change(&o)
+		if err := o.Validate(); err == nil || !strings.HasPrefix(err.Error(), c.want) {
+			t.Errorf("%v, want %s…", err, c.want)
+		}
+	}
+	for _, name := range []string{"dh895xccvf", "c6xxvf", "c3xxxvf", "d15xxvf", "c4xxxvf", "4xxxvf", "420xxvf", "6xxxvf"} {
+		options(t, "--qat-kernel-vf-drivers="+name)
+	}
+}
+
+func BenchmarkScan(b *testing.B) {
+	h := newHost(b, "cap", "--qat-max-num-devices=64")
+	for b.Loop() {
+		if _, _, err := h.Scan(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func TestADriverThatIsLoadedLaterIsUsed(t *testing.T) {
+	h := newHost(t, "no-vfio")
+	h.want(map[string]string{})
+	w := h.Watch()
+	if !slices.Contains(w.Subsystems, "drivers") || len(w.Values) != 0 {
+		t.Errorf("%+v", w)
+	}
+	for i := range 3 {
+		h.write(fmt.Sprintf("/dev/vfio/%d", 318+i), " ")
+	}
+	if err := os.MkdirAll(h.root.Join("/sys/bus/pci/drivers/vfio-pci"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	h.write(bindPCI, " ")
+	h.want(map[string]string{"dc 0000:6b:00.1": "", "dc 0000:6b:00.2": "", "dc 0000:6b:00.3": ""})
+}
