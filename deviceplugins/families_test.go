@@ -1,0 +1,118 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/inlay-project/inlay/deviceplugins/racktest"
+)
+
+// everything is a node with n devices of every family.
+func everything(t testing.TB, n int) (root string, rack racktest.Rack) {
+	t.Helper()
+	cards := make([]string, n)
+	for i := range cards {
+		cards[i] = "dfl"
+	}
+	root = emulated(t, cards...)
+	rack = racktest.Rack{Dir: root, PlainNodes: true}
+	if err := rack.Fill(n); err != nil {
+		t.Fatal(err)
+	}
+	return root, rack
+}
+
+func TestDiscoverShowsAllFamilies(t *testing.T) {
+	root, _ := everything(t, 3)
+	r := run(t, []string{"discover", "-o", "json", "--host-root", root, "--fpga-mode", "region", "--sgx-enclave-limit", "3", "--sgx-provision-limit", "3"})
+	if r.code != 0 || r.stderr != "" {
+		t.Fatalf("%+v", r)
+	}
+	var list []advertised
+	if err := json.Unmarshal([]byte(r.stdout), &list); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]int{}
+	for _, a := range list {
+		got[a.Resource]++
+		if a.Health != "Healthy" || len(a.Nodes) == 0 {
+			t.Errorf("%+v", a)
+		}
+	}
+	want := append(slices.Collect(maps.Values(racktest.Families)), region, enclave, "sgx.intel.com/provision")
+	for _, resource := range want {
+		if got[resource] != 3 {
+			t.Errorf("%s: %d devices, want 3", resource, got[resource])
+		}
+		delete(got, resource)
+	}
+	if len(got) > 0 {
+		t.Errorf("nobody asked for %v", got)
+	}
+	r = run(t, []string{"doctor", "--host-root", root})
+	for _, family := range strings.Fields("fpga gpu npu qat sgx dsa iaa dlb") {
+		if !strings.Contains(r.stdout, fmt.Sprintf("%-5s offers ", family)) {
+			t.Errorf("%s is not said to offer anything:\n%s", family, r.stdout)
+		}
+	}
+	if strings.Contains(r.stdout, "      - ") {
+		t.Errorf("findings on a node that is well:\n%s", r.stdout)
+	}
+}
+
+func TestOneBrokenDeviceOfEachFamilyLeavesAllOthersUntouched(t *testing.T) {
+	t.Parallel()
+	root, rack := everything(t, 4)
+	for family := range racktest.Families {
+		if err := rack.Break(family, 2); err != nil {
+			t.Fatal(err)
+		}
+	}
+	setAttr(t, compatOf(root, "dfl-fme.2"), ones)
+	k := startKubelet(t, root)
+	d := start(t, root, "--fpga-mode", "region")
+	for _, resource := range append(slices.Collect(maps.Values(racktest.Families)), region) {
+		eventually(t, limit, func() error {
+			if _, n := k.Devices(resource); n != 3 {
+				return fmt.Errorf("%s has %d", resource, n)
+			}
+			return nil
+		})
+	}
+	for family := range racktest.Families {
+		d.says(limit, "not offered", "family="+family)
+	}
+	d.answers(limit, "/readyz", 503, "dfl-fme.2")
+	d.answers(limit, "/readyz?exclude=hardware", 200, "ready")
+}
+
+func TestADeviceOfAnyFamilyIsSeenWhenItComesAndGoes(t *testing.T) {
+	t.Parallel()
+	root, rack := everything(t, 2)
+	k := startKubelet(t, root)
+	start(t, root)
+	for family, resource := range racktest.Families {
+		await := func(want int) {
+			t.Helper()
+			eventually(t, limit, func() error {
+				if _, n := k.Devices(resource); n != want {
+					return fmt.Errorf("%s has %d, want %d", resource, n, want)
+				}
+				return nil
+			})
+		}
+		await(2)
+		if err := rack.Plug(family, 2); err != nil {
+			t.Fatal(err)
+		}
+		await(3)
+		if err := rack.Unplug(family, 2); err != nil {
+			t.Fatal(err)
+		}
+		await(2)
+	}
+}
