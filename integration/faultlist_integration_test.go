@@ -64,6 +64,12 @@ func faults() []fault {
 			lift:   func(r *faultRun) { r.InstallHook() },
 		},
 		{
+			name: "the hook's program is another one", also: everyCRIO,
+			cause:  `inlay-hook-\S+ is not the one that inlay-nri was shipped with: its SHA-256 begins [0-9a-f]{16}, expected`,
+			inject: func(r *faultRun) { r.ReplaceHook() },
+			lift:   func(r *faultRun) { r.InstallHook() },
+		},
+		{
 			name: "the bitstream is missing", also: crioOnly, cause: NLB3 + `.*not found`,
 			inject: func(r *faultRun) { r.node.RemoveFile(r.node.BitstreamFile(Interface, NLB3)) },
 			lift:   restoreBitstream,

@@ -28,7 +28,7 @@ func productImages(t *testing.T) (dir string) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
 	defer cancel()
 	builder := filepath.Join(t.TempDir(), "images")
-	if err := goBuild(ctx, builder, "deploy/images"); err != nil {
+	if err := goBuild(ctx, builder, "deploy/images", ""); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(ctx, builder, "-tree", "..", "-o", dir, "-version", "v0.0.0-integration", "-tags", "grpcnotrace",

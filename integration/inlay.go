@@ -4,10 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,7 +43,8 @@ type Inlay struct {
 	Kubelet *kubelet.Kubelet
 	// NRI and DevicePlugin are the running processes.
 	NRI, DevicePlugin *process.Process
-	// Hook is where inlay-hook is, as processes outside containers see it.
+	// Hook is the stable name of inlay-hook, a link, as processes outside containers see
+	// it. Beside it each version that was installed has its own file.
 	Hook string
 
 	options InlayOptions
@@ -57,6 +59,14 @@ const readyLimit = 15 * time.Second
 // policy, and returns when inlay-nri is connected and the device plugin has registered.
 func (n *Node) StartInlay(o InlayOptions) *Inlay {
 	n.t.Helper()
+	i := n.NewInlay(o)
+	i.Start()
+	return i
+}
+
+// NewInlay starts the kubelet alone: the node before Inlay comes.
+func (n *Node) NewInlay(o InlayOptions) *Inlay {
+	n.t.Helper()
 	if o.Mode == "" {
 		o.Mode = "region"
 	}
@@ -64,18 +74,24 @@ func (n *Node) StartInlay(o InlayOptions) *Inlay {
 		o.HookTimeout = 20 * time.Second
 	}
 	i := &Inlay{Node: n, Hook: n.HostPath("opt/inlay/bin/inlay-hook"), options: o, t: n.t}
-	i.InstallHook()
-	i.WritePolicy(StandardPolicy())
 	var err error
 	if i.Kubelet, err = kubelet.Start(n.HostPath("var/lib/kubelet")); err != nil {
 		n.t.Fatal(err)
 	}
 	n.cleanup("kubelet", func(context.Context) error { return i.Kubelet.Stop() })
-	if !o.Allocate {
+	return i
+}
+
+// Start installs Inlay and starts its programs, which serve when it returns.
+func (i *Inlay) Start() {
+	i.t.Helper()
+	i.InstallHook()
+	i.WritePolicy(StandardPolicy())
+	if !i.options.Allocate {
 		i.StartNRI()
 	}
 	i.StartDevicePlugin()
-	n.eventually("registration of inlay-deviceplugin", func() error {
+	i.Node.eventually("registration of inlay-deviceplugin", func() error {
 		if !i.DevicePlugin.Alive() {
 			return process.Permanent(fmt.Errorf("it ended:\n%s", i.DevicePlugin.Tail(10)))
 		}
@@ -84,7 +100,41 @@ func (n *Node) StartInlay(o InlayOptions) *Inlay {
 		}
 		return nil
 	})
-	return i
+}
+
+// StopDaemons ends Inlay's programs, as deleting its DaemonSet does.
+func (i *Inlay) StopDaemons() {
+	i.t.Helper()
+	for _, p := range []*process.Process{i.NRI, i.DevicePlugin} {
+		if p == nil {
+			continue
+		}
+		if err := p.Terminate(i.Node.ctx(), shutdownGrace); err != nil {
+			i.t.Fatal(err)
+		}
+	}
+}
+
+// Discover is what inlay-deviceplugin discover prints on this node: what would be
+// advertised, and on its other output what is left out.
+func (i *Inlay) Discover() (list, leftOut string) {
+	i.t.Helper()
+	cmd := exec.CommandContext(i.Node.ctx(), i.Node.Tools.Path("inlay-deviceplugin"), "discover", "--host-root", i.Node.HostRoot,
+		"--families", "fpga", "--fpga-mode", i.options.Mode)
+	var out, left strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &left
+	if err := cmd.Run(); err != nil {
+		i.t.Fatalf("discover: %v\n%s", err, left.String())
+	}
+	return out.String(), left.String()
+}
+
+// Uninstall takes Inlay off the host, as its user would.
+func (i *Inlay) Uninstall(flags ...string) (out string, err error) {
+	i.t.Helper()
+	args := append([]string{"uninstall-host", "--host-root", i.Node.HostRoot}, flags...)
+	b, err := exec.CommandContext(i.Node.ctx(), i.Node.Tools.Path("inlay-deviceplugin"), args...).CombinedOutput()
+	return string(b), err
 }
 
 // common are the flags that both programs have.
@@ -96,7 +146,7 @@ func (i *Inlay) common() []string {
 func (i *Inlay) StartNRI() {
 	i.t.Helper()
 	args := slices.Concat(i.common(), []string{
-		"--nri-socket", i.Node.NRISocket(), "--hook-host-root", i.Node.HostRoot,
+		"--nri-socket", i.Node.NRISocket(), "--hook-host-root", i.Node.HostRoot, "--hook-source", i.Node.Tools.Path("inlay-hook"),
 		"--hook-timeout", i.options.HookTimeout.String(), "--policy", i.PolicyFile(), "--policy-max-age", i.options.PolicyMaxAge.String(),
 	}, i.options.NRIFlags)
 	i.NRI = i.Node.Launch("inlay-nri", args...)
@@ -139,40 +189,47 @@ func (i *Inlay) StartDevicePlugin() {
 	i.DevicePlugin = i.Node.Launch("inlay-deviceplugin", args...)
 }
 
-// InstallHook puts inlay-hook where the runtime and inlay-nri look for it.
-func (i *Inlay) InstallHook() {
+// InstallHook puts the node's inlay-hook into the host's hook folder as a user's node
+// does: inlay-hook install-host. It returns the version's own file.
+func (i *Inlay) InstallHook() (file string) {
 	i.t.Helper()
-	if err := installProgram(i.Node.Tools.Path("inlay-hook"), i.Hook); err != nil {
+	out, err := exec.CommandContext(i.Node.ctx(), i.Node.Tools.Path("inlay-hook"), "install-host", "--host-root", i.Node.HostRoot).CombinedOutput()
+	if err != nil {
+		i.t.Fatalf("inlay-hook install-host: %v: %s", err, out)
+	}
+	file, _, _ = strings.Cut(string(out), " ")
+	return file
+}
+
+// HookVersions are the names of the versions' files in the hook folder.
+func (i *Inlay) HookVersions() []string {
+	i.t.Helper()
+	files, err := filepath.Glob(i.Hook + "-*")
+	if err != nil {
 		i.t.Fatal(err)
+	}
+	for k, f := range files {
+		files[k] = filepath.Base(f)
+	}
+	return files
+}
+
+// ReplaceHook puts another program in the place of each version, as only root can.
+func (i *Inlay) ReplaceHook() {
+	i.t.Helper()
+	for _, name := range i.HookVersions() {
+		if err := atomicfile.Write(filepath.Join(filepath.Dir(i.Hook), name), []byte("#!/bin/sh\nexit 0\n"), 0o755); err != nil {
+			i.t.Fatal(err)
+		}
 	}
 }
 
-// RemoveHook takes inlay-hook away.
+// RemoveHook takes inlay-hook away, with all its versions.
 func (i *Inlay) RemoveHook() {
 	i.t.Helper()
-	if err := os.Remove(i.Hook); err != nil {
-		i.t.Fatal(err)
+	for _, name := range append(i.HookVersions(), filepath.Base(i.Hook)) {
+		i.Node.RemoveFile(filepath.Join(filepath.Dir(i.Hook), name))
 	}
-}
-
-func installProgram(from, to string) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-		return err
-	}
-	out, err := renameio.NewPendingFile(to, renameio.WithPermissions(0o755))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = out.Cleanup() }() // nothing is left of it, or it has been put in place
-	if _, err := io.Copy(out, in); err != nil {
-		return err
-	}
-	return out.CloseAtomicallyReplace()
 }
 
 // PolicyFile is the node's policy file.

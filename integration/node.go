@@ -24,6 +24,9 @@ type NodeOptions struct {
 	Cards []string
 	// EmulatorFlags are added to the emulator's command line, e.g. "--pr-delay", "3s".
 	EmulatorFlags []string
+	// HostDev makes the cards' nodes the host's own: /dev of the runtime is a folder that
+	// has them and the usual nodes. Privileged containers get everything in it.
+	HostDev bool
 	// NRITimeout is NRI's request timeout; 0 is the runtimes' default, 2 s.
 	NRITimeout time.Duration
 }
@@ -60,15 +63,14 @@ func StartNode(t testing.TB, tools Tools, o NodeOptions) *Node {
 		t: t, name: filepath.Base(dir), recorded: filepath.Join(dir, "emulator.jsonl"),
 	}
 	prefix := n.makeCards(o)
-	for _, d := range []string{n.CDIDir(), n.path("pods"), n.HostPath("opt/inlay/bin")} {
+	for _, d := range []string{n.CDIDir(), n.path("pods"), n.HostPath("opt")} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
 	launcher, err := process.NewLauncher(n.ctx(), process.LauncherOptions{
 		Prefix: prefix, PrivateMounts: true, Env: programEnv(), Log: n.path("launcher.log"),
-		// What CDI files and hooks call /opt/inlay/… is the emulated host's.
-		Binds: [][2]string{{n.HostPath("opt"), "/opt"}},
+		Binds: n.binds(o),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -77,6 +79,17 @@ func StartNode(t testing.TB, tools Tools, o NodeOptions) *Node {
 	n.cleanup("launcher", launcher.Close)
 	n.startRuntime(o)
 	return n
+}
+
+// binds are the folders that the node's processes see in other places.
+func (n *Node) binds(o NodeOptions) [][2]string {
+	n.t.Helper()
+	// What CDI files and hooks call /opt/inlay/… is the emulated host's.
+	binds := [][2]string{{n.HostPath("opt"), "/opt"}}
+	if o.HostDev {
+		binds = append(binds, [2]string{n.makeHostDev(), "/dev"})
+	}
+	return binds
 }
 
 // CDIDir is the folder of CDI specifications, as processes outside containers see it.

@@ -34,7 +34,12 @@ func newPodman(n *Node) *podman {
 	n.PutFile(n.path("podman/storage.conf"), fmt.Appendf(nil, "[storage]\ndriver = \"vfs\"\ngraphroot = %q\nrunroot = %q\n",
 		p.dir("root"), p.dir("run")))
 	for path, program := range map[string]string{"bin/sh": ocitest.Busybox, "bin/afu-read": n.Tools.Path("afu-read")} {
-		if err := installProgram(program, p.dir("rootfs/"+path)); err != nil {
+		data, err := os.ReadFile(program)
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		n.PutFile(p.dir("rootfs/"+path), data)
+		if err := os.Chmod(p.dir("rootfs/"+path), 0o755); err != nil {
 			n.t.Fatal(err)
 		}
 	}

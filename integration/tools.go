@@ -96,7 +96,23 @@ func (t Tools) WithInlay(ctx context.Context, bin, dir string) (Tools, error) {
 			continue
 		}
 		all[name] = filepath.Join(dir, name)
-		if err := goBuild(ctx, all[name], pkg); err != nil {
+		if err := goBuild(ctx, all[name], pkg, ""); err != nil {
+			return Tools{}, err
+		}
+	}
+	return Tools{paths: all, images: t.images}, nil
+}
+
+// WithVersion compiles Inlay's programs from this source tree into dir, stamped as
+// another version than the one that the tools have.
+func (t Tools) WithVersion(ctx context.Context, version, dir string) (Tools, error) {
+	all := maps.Clone(t.paths)
+	for name, pkg := range programs() {
+		if name == "fpga-emulator" {
+			continue // no part of Inlay
+		}
+		all[name] = filepath.Join(dir, name)
+		if err := goBuild(ctx, all[name], pkg, version); err != nil {
 			return Tools{}, err
 		}
 	}
@@ -107,7 +123,7 @@ func (t Tools) WithInlay(ctx context.Context, bin, dir string) (Tools, error) {
 func (t Tools) Path(name string) string { return t.paths[name] }
 
 func (t Tools) writeImages(ctx context.Context) error {
-	if err := goBuild(ctx, t.Path("afu-read"), "integration/workload/afuread"); err != nil {
+	if err := goBuild(ctx, t.Path("afu-read"), "integration/workload/afuread", ""); err != nil {
 		return err
 	}
 	busybox, err := ocitest.FromHost(ocitest.Busybox, ocitest.Busybox)
@@ -129,10 +145,15 @@ func (t Tools) writeImages(ctx context.Context) error {
 	return f.Close()
 }
 
-// goBuild compiles a main package of this project as a release does: static.
-func goBuild(ctx context.Context, out, pkg string) error {
+// goBuild compiles a main package of this project as a release does: static, and stamped
+// with a version if there is one.
+func goBuild(ctx context.Context, out, pkg, version string) error {
 	var stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", out, module+pkg)
+	flags := "-ldflags=-s -w"
+	if version != "" {
+		flags += " -X " + module + "internal/buildinfo.version=" + version
+	}
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", flags, "-o", out, module+pkg)
 	cmd.Env, cmd.Stderr = append(os.Environ(), "CGO_ENABLED=0"), &stderr
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("build %s: %w\n%s", pkg, err, stderr.Bytes())

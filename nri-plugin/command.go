@@ -67,6 +67,7 @@ func newCommand() (*cobra.Command, *cli.Common) {
 	f.DurationVar(&o.policyMaxAge, "policy-max-age", 0, "a policy file older than this grants nothing; 0 = no limit")
 	f.StringVar(&o.fpgaMode, "fpga-mode", "auto",
 		"this node's FPGA mode: af, region, regiondevel; auto = as inlay-deviceplugin says in the run folder")
+	cmd.AddCommand(installCommand(o), uninstallCommand(o))
 	return cmd, o.Common
 }
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/inlay-project/inlay/internal/hookfile"
+	"github.com/inlay-project/inlay/internal/record"
 	"github.com/inlay-project/inlay/oci-hook/bundle"
 )
 
@@ -16,10 +17,17 @@ import (
 var errNotSeen = errors.New("inlay-nri did not see this container: it was created while the plugin was stopped or not connected; it is created again once the plugin is back")
 
 // gate lets a container start only if inlay-nri adjusted it: its hooks name the program hook, which no pod can write.
+// With --earlier it is the CDI device of an earlier plugin's answer, which Inlay gives to nobody: whatever else the
+// container has, it does not start.
 func gate(stdin io.Reader, args []string) error {
 	o := options{} // the flags of every command; the gate needs none of them
-	if err := o.parse(o.flags("gate"), args); err != nil {
+	flags := o.flags("gate")
+	earlier := flags.String("earlier", "", "the device that an earlier plugin allocated")
+	if err := o.parse(flags, args); err != nil {
 		return err
+	}
+	if *earlier != "" {
+		return fmt.Errorf("gate: device %.64s: %s", *earlier, record.Earlier)
 	}
 	state, err := bundle.ReadState(stdin)
 	if err != nil {

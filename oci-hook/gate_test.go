@@ -86,3 +86,22 @@ func TestTheGateIsShutWhenItCannotTell(t *testing.T) {
 		})
 	}
 }
+
+// Inlay gives the CDI devices of an earlier plugin's answers to nobody: not even inlay-nri's word opens them.
+func TestTheGateOfAnEarlierPluginsDeviceIsAlwaysShut(t *testing.T) {
+	const bin = "/opt/inlay/bin/inlay-hook"
+	for name, config := range map[string]string{
+		"as it restarts":    `{"hooks":{"createRuntime":[{"path":"` + bin + `","args":["inlay-hook","gate","--earlier","dfl-fme.0"]}]}}`,
+		"with both":         `{"hooks":{"createRuntime":[{"path":"` + bin + `","args":["inlay-hook","gate"]},{"path":"` + bin + `","args":["inlay-hook","program"]}]}}`,
+		"whatever is in it": `{"hooks":`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := call(t, container{raw: config}.state(t), "gate", "--earlier", "dfl-fme.0")
+			if got != "inlay-hook: gate: device dfl-fme.0: allocated by an earlier plugin: delete the pod" {
+				t.Error(got)
+			}
+		})
+	}
+	want(t, call(t, "", "gate", "--earlier", "dfl-fme.0"), "allocated by an earlier plugin") // no state either
+	want(t, call(t, container{raw: "{}"}.state(t), "gate", "--earlier", ""), "inlay-nri did not see this container")
+}

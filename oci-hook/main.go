@@ -25,7 +25,9 @@ const usage = `inlay-hook readies FPGA regions before a container starts. A cont
 
   inlay-hook [flags]                the stand-alone hook: OCI state on standard input; pairs the container's
                                     environment, allocation record and devices, and programs what is needed
-  inlay-hook gate                   OCI state on standard input; passes only a container that inlay-nri adjusted
+  inlay-hook gate [--earlier DEVICE]
+                                    OCI state on standard input; passes only a container that inlay-nri adjusted;
+                                    with --earlier none: the CDI devices of an earlier FPGA plugin call it so
   inlay-hook program --mode M --pair PORT@PCI=INTERFACE/FUNCTION [flags]
                                     what inlay-nri adds to a container: programs the port, or finds it loaded
   inlay-hook install-host [--bin-dir DIR]

@@ -54,6 +54,10 @@ func TestACardIsAskedAtMostOnceAPeriod(t *testing.T) {
 		h.want(well) // within the period
 		time.Sleep(2 * time.Second)
 		h.want(down)
+		h.write("/sys/devices/pci0000:6b/0000:6b:00.0/qat/state", "up\n")
+		time.Sleep(2 * time.Second)
+		h.want(down) // no answer: what is known stays
+		h.write("/sys/devices/pci0000:6b/0000:6b:00.0/qat/state", "down\n")
 		for ms, waits := range map[string]time.Duration{"": time.Second, "500": time.Second, "3000\n\x00": 3100 * time.Millisecond, "99999999": time.Minute, "x": time.Second} {
 			h.write(folder+"/config", ms)
 			h.write(status6b, "-1\n")
@@ -208,7 +212,8 @@ func TestAPreferenceAmongManyIsQuick(t *testing.T) {
 			}
 			best = min(best, time.Since(began))
 		}
-		if best > 5*time.Millisecond {
+		t.Logf("%s: %v", policy, best)
+		if best > 5*time.Millisecond && !raceEnabled {
 			t.Errorf("%s: %v", policy, best)
 		}
 	}

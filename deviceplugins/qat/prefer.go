@@ -26,11 +26,11 @@ func (f *Family) Prefer(_ string, available []plugin.Device, must []string, size
 	for _, id := range must {
 		musts[id] = true
 	}
-	rest := make([]plugin.Device, 0, len(available))
+	rest := make([]candidate, 0, len(available))
 	cards, nodes := map[string]bool{}, map[string]bool{}
 	for _, d := range available {
 		if !musts[d.ID] {
-			rest = append(rest, d)
+			rest = append(rest, candidate{d: d})
 			continue
 		}
 		cards[places[d.ID].card(d.ID)] = true
@@ -38,28 +38,33 @@ func (f *Family) Prefer(_ string, available []plugin.Device, must []string, size
 	}
 	switch policy {
 	case PolicyPacked:
-		far := make(map[string]int, len(rest))
-		for _, d := range rest {
-			switch {
-			case cards[places[d.ID].card(d.ID)]:
-			case nodes[fmt.Sprint(d.NUMA)]:
-				far[d.ID] = 1
+		for i := range rest {
+			switch c := &rest[i]; {
+			case len(must) == 0 || cards[places[c.d.ID].card(c.d.ID)]:
+			case nodes[fmt.Sprint(c.d.NUMA)]:
+				c.far = 1
 			default:
-				far[d.ID] = 2
+				c.far = 2
 			}
 		}
-		slices.SortFunc(rest, func(a, b plugin.Device) int {
-			return cmp.Or(cmp.Compare(far[a.ID], far[b.ID]), vfio.CompareAddresses(a.ID, b.ID))
+		slices.SortFunc(rest, func(a, b candidate) int {
+			return cmp.Or(cmp.Compare(a.far, b.far), vfio.CompareAddresses(a.d.ID, b.d.ID))
 		})
 	case PolicyBalanced:
-		slices.SortFunc(rest, func(a, b plugin.Device) int { return compareFunctions(a.ID, b.ID) })
+		slices.SortFunc(rest, func(a, b candidate) int { return compareFunctions(a.d.ID, b.d.ID) })
 	case PolicyNone:
 	}
 	ids := slices.Clone(must)
-	for _, d := range rest[:size-len(must)] {
-		ids = append(ids, d.ID)
+	for _, c := range rest[:size-len(must)] {
+		ids = append(ids, c.d.ID)
 	}
 	return ids, nil
+}
+
+// candidate is a VF that may be taken, and how far it is from those that are.
+type candidate struct {
+	d   plugin.Device
+	far int
 }
 
 // card tells the VFs of one card from those of another: by their PF, in a virtual machine by their bus.

@@ -10,6 +10,9 @@ import (
 // CompareAddresses orders PCI addresses as a machine has them: by domain, bus, device and function. Domains have four
 // digits or more, so text order would put 10000 before 2000.
 func CompareAddresses(a, b string) int {
+	if len(a) == len(b) {
+		return strings.Compare(a, b)
+	}
 	domainA, restA, _ := strings.Cut(a, ":")
 	domainB, restB, _ := strings.Cut(b, ":")
 	domainA, domainB = strings.TrimLeft(domainA, "0"), strings.TrimLeft(domainB, "0")

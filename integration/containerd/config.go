@@ -1,6 +1,7 @@
 package containerd
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -21,6 +22,8 @@ type Options struct {
 	// CgroupParent is the cgroup path, "/…", below which pods are put. It is removed
 	// on Stop and must be this containerd's alone.
 	CgroupParent string
+	// NRIListen is where NRI plugins connect; empty means a socket in Dir.
+	NRIListen string
 	// NRITimeout is NRI's request timeout; 0 means containerd's own default, 2 s.
 	NRITimeout time.Duration
 	// NRIPlugins is the folder of pre-installed plugins; empty means one without any.
@@ -31,7 +34,9 @@ type Options struct {
 func (o Options) Socket() string { return filepath.Join(o.Dir, "c.sock") }
 
 // NRISocket is where NRI plugins connect. Its folder is made by containerd.
-func (o Options) NRISocket() string { return filepath.Join(o.Dir, "nri", "nri.sock") }
+func (o Options) NRISocket() string {
+	return cmp.Or(o.NRIListen, filepath.Join(o.Dir, "nri", "nri.sock"))
+}
 
 // LogFile is what containerd prints.
 func (o Options) LogFile() string { return filepath.Join(o.Dir, "containerd.log") }

@@ -25,6 +25,8 @@ type ContainerSpec struct {
 	Mounts     []Mount
 	// User is the numeric user and group; nil leaves the image's.
 	User *User
+	// Privileged gives the container the host's devices. Its pod must be privileged too.
+	Privileged bool
 	// Attempt is counted up by a kubelet when it makes the same container anew.
 	Attempt uint32
 }
@@ -89,6 +91,9 @@ func (p *Pod) securityContext(s ContainerSpec) *runtimeapi.LinuxContainerSecurit
 		// What a kubelet passes for an ordinary container, in short.
 		MaskedPaths:   []string{"/proc/kcore", "/proc/keys", "/sys/firmware"},
 		ReadonlyPaths: []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"},
+	}
+	if s.Privileged {
+		sc.Privileged, sc.MaskedPaths, sc.ReadonlyPaths = true, nil, nil
 	}
 	if s.User != nil {
 		sc.RunAsUser = &runtimeapi.Int64Value{Value: s.User.UID}

@@ -35,6 +35,8 @@ type PodSpec struct {
 	// mapped from HostID on.
 	UserNamespace bool
 	HostID        uint32
+	// Privileged lets the pod have privileged containers.
+	Privileged bool
 }
 
 // Pod is a pod that runs.
@@ -69,7 +71,7 @@ func (c *Client) RunPod(ctx context.Context, s PodSpec) (*Pod, error) {
 		LogDirectory: s.LogDir,
 		Linux: &runtimeapi.LinuxPodSandboxConfig{
 			CgroupParent:    s.CgroupParent,
-			SecurityContext: &runtimeapi.LinuxSandboxSecurityContext{NamespaceOptions: namespaces},
+			SecurityContext: &runtimeapi.LinuxSandboxSecurityContext{NamespaceOptions: namespaces, Privileged: s.Privileged},
 		},
 	}
 	r, err := c.rt.RunPodSandbox(ctx, &runtimeapi.RunPodSandboxRequest{Config: config})

@@ -1,6 +1,7 @@
 package crio
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -24,6 +25,8 @@ type Options struct {
 	CgroupParent string
 	// NoNRI turns NRI off.
 	NoNRI bool
+	// NRIListen is where NRI plugins connect; empty means a socket in Dir.
+	NRIListen string
 	// NRITimeout is NRI's request timeout; 0 means CRI-O's own default, 2 s.
 	NRITimeout time.Duration
 }
@@ -32,7 +35,7 @@ type Options struct {
 func (o Options) Socket() string { return filepath.Join(o.Dir, "o.sock") }
 
 // NRISocket is where NRI plugins connect.
-func (o Options) NRISocket() string { return filepath.Join(o.Dir, "nri.sock") }
+func (o Options) NRISocket() string { return cmp.Or(o.NRIListen, filepath.Join(o.Dir, "nri.sock")) }
 
 // LogFile is what CRI-O prints.
 func (o Options) LogFile() string { return filepath.Join(o.Dir, "crio.log") }
@@ -65,6 +68,7 @@ func (o Options) env() []string {
 	return []string{
 		"PATH=/usr/sbin:/usr/bin:/sbin:/bin",
 		"CONTAINERS_STORAGE_CONF=" + o.storageFile(), "CONTAINERS_REGISTRIES_CONF=" + o.registriesFile(),
+		"CONTAINER_REGISTRIES_CONF=" + o.registriesFile(), // CRI-O's own spelling
 	}
 }
 
@@ -106,6 +110,8 @@ default_capabilities = [
   "CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "SETGID", "SETUID", "SETPCAP", "NET_BIND_SERVICE", "KILL", "MKNOD",
 ]
 irqbalance_config_restore_file = "disable"
+# Without it CRI-O wants iptables; pods of the tests have no host ports.
+disable_hostport_mapping = true
 enable_criu_support = false
 
 [crio.runtime.runtimes.runc]

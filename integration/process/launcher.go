@@ -42,6 +42,11 @@ type LauncherOptions struct {
 	// Binds are folders that are mounted over others, from and to, in the private
 	// mount namespace. Both must exist.
 	Binds [][2]string
+	// PrivateNetwork gives the shell a network namespace of its own, in which even the
+	// loopback interface is down. Root only.
+	PrivateNetwork bool
+	// Setup are commands that the shell runs after the mounts. Each must succeed.
+	Setup []string
 	// Env is the environment of the prefix and the shell.
 	Env []string
 	// Log is the file for what the prefix and the shell print.
@@ -63,7 +68,10 @@ func NewLauncher(ctx context.Context, o LauncherOptions) (*Launcher, error) {
 	shell.Env, shell.Stderr = nonNil(o.Env), log
 	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if o.PrivateMounts {
-		shell.SysProcAttr.Unshareflags = syscall.CLONE_NEWNS
+		shell.SysProcAttr.Unshareflags |= syscall.CLONE_NEWNS
+	}
+	if o.PrivateNetwork {
+		shell.SysProcAttr.Unshareflags |= syscall.CLONE_NEWNET
 	}
 	in, err := shell.StdinPipe()
 	if err != nil {
@@ -91,12 +99,15 @@ func NewLauncher(ctx context.Context, o LauncherOptions) (*Launcher, error) {
 
 // setup is the shell's part of the environment: commands that must succeed.
 func (o LauncherOptions) setup() string {
-	if !o.PrivateMounts {
-		return ""
+	s := ""
+	if o.PrivateMounts {
+		s += "mount --make-rshared / && "
+		for _, b := range o.Binds {
+			s += fmt.Sprintf("mount --bind %s %s && ", quote(b[0]), quote(b[1]))
+		}
 	}
-	s := "mount --make-rshared / && "
-	for _, b := range o.Binds {
-		s += fmt.Sprintf("mount --bind %s %s && ", quote(b[0]), quote(b[1]))
+	for _, c := range o.Setup {
+		s += c + " && "
 	}
 	return s
 }

@@ -45,9 +45,10 @@ type Adjuster struct{ c Config }
 // New makes an adjuster.
 func New(c Config) *Adjuster { return &Adjuster{c: c} }
 
-// Wants claims containers with an allocation record, and those of pods that forge one.
+// Wants claims containers with an allocation record, those of pods that forge one, and those that somebody else gave
+// nodes of cards.
 func (a *Adjuster) Wants(pod *api.PodSandbox, ctr *api.Container) bool {
-	return record.Present(ctr.GetAnnotations()) || record.Present(pod.GetAnnotations())
+	return record.Present(ctr.GetAnnotations()) || record.Present(pod.GetAnnotations()) || hasCardNodes(ctr)
 }
 
 // request is a container's request on its way to a grant.
@@ -73,7 +74,7 @@ func (a *Adjuster) Adjust(ctx context.Context, pod *api.PodSandbox, ctr *api.Con
 	began := time.Now()
 	r := &request{pod: pod, ctr: ctr}
 	for _, step := range []func(context.Context, *request) error{
-		a.readRecord, a.findDevices, a.chooseMode, a.askKubelet, a.askPolicy, a.checkHook,
+		a.readRecord, a.findDevices, a.refuseEarlier, a.chooseMode, a.askKubelet, a.askPolicy, a.checkHook,
 	} {
 		if err := step(ctx, r); err != nil {
 			return nil, err

@@ -296,6 +296,20 @@ func TestACardThatComesIsAskedForAtOnce(t *testing.T) {
 	})
 }
 
+// What a stream said before it broke is not repeated for a card that comes.
+func TestAStreamThatBrokeSaysNothingMore(t *testing.T) {
+	r := run(t, health.XPUMD, func(s *healthtest.Server) { sick(s, false); s.Start() })
+	r.Follow([]string{card0})
+	r.asked(1)
+	r.server.Stop()
+	r.becomes(card0, "no health data")
+	r.Follow([]string{card0, card1})
+	r.stays(card0, r.reason(card0), grace/2)
+	if r.reason(card0) == "" {
+		t.Error("a card is healthy by what a dead stream once said")
+	}
+}
+
 func TestIndices(t *testing.T) {
 	s := healthtest.New(t)
 	s.SetIndices(healthtest.Fault{}, 2, 0, 2)

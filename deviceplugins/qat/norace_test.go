@@ -1,0 +1,5 @@
+//go:build !race
+
+package qat_test
+
+const raceEnabled = false
