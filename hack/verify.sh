@@ -31,6 +31,11 @@ check go.mod "run: go mod tidy" "$out"
 check "inlay-hook's packages" "the hook is made of the standard library and golang.org/x/sys" \
   "$(go list -deps -f '{{if not .Standard}}{{.ImportPath}}{{end}}' ./oci-hook 2>&1 | grep -vE "^(golang\.org/x/sys/|$(go list -m)(/|\$))")"
 
+# What renders and judges manifests is for tests.
+check "no manifest tools in programs" "import them in tests alone" \
+  "$(go list -deps ./deviceplugins ./nri-plugin ./oci-hook ./webhook ./fpga/cmd/... 2>&1 |
+    grep -E '^(helm\.sh/|sigs\.k8s\.io/kustomize/|k8s\.io/(pod-security-admission|apiextensions-apiserver|apiserver)(/|$))')"
+
 # Generated files are written anew in a copy, so that a check never changes the tree.
 if files '*.go' | xargs -r grep -ql '^//go:generate'; then
   files | tar -cf - -T - | tar -xf - -C "$scratch"

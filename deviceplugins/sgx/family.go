@@ -96,9 +96,13 @@ func (f *Family) keepCDI(inv plugin.Inventory) error {
 
 // Watch implements plugin.Watcher: the driver makes its nodes when it is loaded, and nothing else ever changes.
 func (f *Family) Watch() plugin.Watch {
-	w := plugin.Watch{Folders: []plugin.Folder{{
-		Path: f.c.Root.Join("/dev"), Match: func(name string) bool { return strings.HasPrefix(name, "sgx_") },
-	}}}
+	w := plugin.Watch{
+		Folders: []plugin.Folder{{
+			Path: f.c.Root.Join("/dev"), Match: func(name string) bool { return strings.HasPrefix(name, "sgx_") },
+		}},
+		// Never another while the nodes are there: a family that names no value is scanned every 5 s.
+		Values: []string{f.c.Root.Join("/sys/class/misc/sgx_enclave/dev")},
+	}
 	if f.c.CDI != nil && f.settings().DCAPInfraResources {
 		w.Folders = append(w.Folders, f.c.CDI.Watch(cdiKind))
 	}

@@ -93,7 +93,7 @@ func startMirror(t *testing.T, c *apiserver.Cluster) *mirrored {
 	if err := emulator.WriteTree(n.root, []emulator.Card{dfl}, emulator.PlainNodes()); err != nil {
 		t.Fatal(err)
 	}
-	n.api = c.ServiceAccount(t, Namespace, "inlay-node", apiserver.Bound{})
+	n.api = c.ServiceAccount(t, NodeNamespace, "inlay-node", apiserver.Bound{})
 	n.start()
 	return n
 }

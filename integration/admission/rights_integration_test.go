@@ -44,10 +44,14 @@ func manifests(t *testing.T) *apiserver.Cluster {
 	return c
 }
 
-// may tells whether a ServiceAccount of inlay-system may do something, in words of `kubectl auth can-i`.
+// may tells whether a ServiceAccount of deploy/ may do something, in words of `kubectl auth can-i`.
 func may(t *testing.T, c *apiserver.Cluster, account, what string) bool {
 	t.Helper()
-	args := append([]string{"auth", "can-i", "--as", "system:serviceaccount:" + Namespace + ":" + account}, strings.Fields(what)...)
+	namespace := Namespace
+	if account == "inlay-node" {
+		namespace = NodeNamespace
+	}
+	args := append([]string{"auth", "can-i", "--as", "system:serviceaccount:" + namespace + ":" + account}, strings.Fields(what)...)
 	r := c.Admin().Try(t.Context(), "", args...)
 	switch answer := strings.TrimSpace(r.Stdout); answer {
 	case "yes":
@@ -120,7 +124,7 @@ func testRights(t *testing.T, c *apiserver.Cluster) {
 				"patch acceleratorfunctions.fpga.intel.com/n3o --subresource=status -n any",
 				"get pods -n inlay-system",
 				"get secret/inlay-webhook-certs -n inlay-system",
-				"create serviceaccounts/inlay-node --subresource=token -n inlay-system",
+				"create serviceaccounts/inlay-node --subresource=token -n inlay-node",
 			},
 		},
 	} {
@@ -148,7 +152,7 @@ spec: {taints: [{key: example.com/fpga, effect: NoSchedule}]}
 ---
 apiVersion: v1
 kind: Pod
-metadata: {name: deviceplugin, namespace: inlay-system}
+metadata: {name: deviceplugin, namespace: inlay-node}
 spec:
   serviceAccountName: inlay-node
   nodeName: n1
@@ -161,8 +165,8 @@ spec:
 `
 
 func testOwnNode(t *testing.T, c *apiserver.Cluster) {
-	bound := c.As(c.ServiceAccount(t, Namespace, "inlay-node", apiserver.Bound{Kind: "Pod", Name: "deviceplugin"}))
-	loose := c.As(c.ServiceAccount(t, Namespace, "inlay-node", apiserver.Bound{}))
+	bound := c.As(c.ServiceAccount(t, NodeNamespace, "inlay-node", apiserver.Bound{Kind: "Pod", Name: "deviceplugin"}))
+	loose := c.As(c.ServiceAccount(t, NodeNamespace, "inlay-node", apiserver.Bound{}))
 	patch := func(k apiserver.Kubectl, node, text string, more ...string) apiserver.Result {
 		return k.Try(t.Context(), "", append([]string{"patch", "node", node, "--type=merge", "-p", text}, more...)...)
 	}
@@ -216,8 +220,8 @@ func testOwnNode(t *testing.T, c *apiserver.Cluster) {
 
 func testTooManyRights(t *testing.T, c *apiserver.Cluster) {
 	c.Kubectl(t, "create", "clusterrole", "too-much", "--verb=*", "--resource=nodes,nodes/status")
-	c.Kubectl(t, "create", "clusterrolebinding", "too-much", "--clusterrole=too-much", "--serviceaccount="+Namespace+":inlay-node")
-	bound := c.As(c.ServiceAccount(t, Namespace, "inlay-node", apiserver.Bound{Kind: "Pod", Name: "deviceplugin"}))
+	c.Kubectl(t, "create", "clusterrolebinding", "too-much", "--clusterrole=too-much", "--serviceaccount="+NodeNamespace+":inlay-node")
+	bound := c.As(c.ServiceAccount(t, NodeNamespace, "inlay-node", apiserver.Bound{Kind: "Pod", Name: "deviceplugin"}))
 	apiserver.Eventually(t, waiting, "the policy is in force", func() error {
 		if r := bound.Try(t.Context(), "", "delete", "node", "n2", "--dry-run=server"); r.Err == nil || !strings.Contains(r.Stderr, "may not create or delete") {
 			return errNotYet

@@ -22,6 +22,8 @@ const (
 	// Namespace is the webhook's, Service the name that deploy/ gives to all its objects.
 	Namespace = "inlay-system"
 	Service   = "inlay-webhook"
+	// NodeNamespace is that of what runs on the nodes.
+	NodeNamespace = "inlay-node"
 	// ServerName is what the webhook's certificate is for.
 	ServerName = Service + "." + Namespace + ".svc"
 )

@@ -17,6 +17,11 @@ type Kubectl struct {
 	path, kubeconfig, home string
 }
 
+// NewKubectl runs a kubectl program with a kubeconfig, for another cluster than this package's. Its caches go into home.
+func NewKubectl(path, kubeconfig, home string) Kubectl {
+	return Kubectl{path: path, kubeconfig: kubeconfig, home: home}
+}
+
 // Result is what a call of kubectl gave.
 type Result struct {
 	Stdout, Stderr string

@@ -39,7 +39,7 @@ func allFamilies(ctx context.Context, b *bench) ([]row, error) {
 		return nil, err
 	}
 	args := append(inlayPlugin(dir, "region", address), "--podresources", "", "--sgx-enclave-limit", fmt.Sprint(familyDevices),
-		"--sgx-provision-limit", fmt.Sprint(familyDevices))
+		"--sgx-provision-limit", fmt.Sprint(familyDevices), "--qat-max-num-devices", "128")
 	s, err := b.serve(ctx, dir, "inlay-deviceplugin", b.ours("inlay-deviceplugin"), regionResource, args...)
 	if err != nil {
 		return nil, err

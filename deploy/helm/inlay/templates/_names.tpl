@@ -1,0 +1,88 @@
+{{- define "inlay.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 50 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "inlay.node" -}}{{ include "inlay.fullname" . }}-node{{- end -}}
+{{- define "inlay.webhook" -}}{{ include "inlay.fullname" . }}-webhook{{- end -}}
+{{- define "inlay.namespace" -}}{{ default .Release.Namespace .Values.namespaceOverride }}{{- end -}}
+
+{{- define "inlay.node.account" -}}
+{{- if .Values.node.serviceAccount.create -}}
+{{- default (include "inlay.node" .) .Values.node.serviceAccount.name -}}
+{{- else -}}
+{{- required "node.serviceAccount.name: the name of an account that exists, or node.serviceAccount.create" .Values.node.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "inlay.webhook.account" -}}
+{{- if .Values.webhook.serviceAccount.create -}}
+{{- default (include "inlay.webhook" .) .Values.webhook.serviceAccount.name -}}
+{{- else -}}
+{{- required "webhook.serviceAccount.name: the name of an account that exists, or webhook.serviceAccount.create" .Values.webhook.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What pods are selected by; it never changes. */}}
+{{- define "inlay.selector" -}}
+app.kubernetes.io/name: {{ .name }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+{{- end -}}
+
+{{/* Labels of every object. Takes root, and name: inlay-node or inlay-webhook; "" for objects of neither. */}}
+{{- define "inlay.labels" -}}
+{{- with .name }}
+app.kubernetes.io/name: {{ . }}
+{{- end }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: inlay
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
+{{- with .root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "inlay.image" -}}
+{{- if .image.digest -}}
+{{ .image.repository }}@{{ .image.digest }}
+{{- else -}}
+{{ .image.repository }}:{{ default .root.Chart.AppVersion .image.tag }}
+{{- end -}}
+{{- end -}}
+
+{{/* The least that a container can have. */}}
+{{- define "inlay.least" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{/* Where the hardware is seen. Parts of /sys, so that neither control groups nor debugfs come along. */}}
+{{- define "inlay.hardware" -}}
+{{- range list "class" "bus" "dev" "devices" }}
+- name: sys-{{ . }}
+  mountPath: /host/sys/{{ . }}
+  readOnly: true
+  recursiveReadOnly: IfPossible
+{{- end }}
+- name: dev
+  mountPath: /host/dev
+  readOnly: true
+  recursiveReadOnly: IfPossible
+{{- end -}}
+
+{{/* The store, where it is not the usual one: the hook on the host must be told. */}}
+{{- define "inlay.bitstreams" -}}
+{{- if ne .Values.node.paths.bitstreams "/srv/intel.com/fpga" }}{{ .Values.node.paths.bitstreams }}{{ end -}}
+{{- end -}}
