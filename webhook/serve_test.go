@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -15,13 +14,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
+
+	"github.com/inlay-project/inlay/internal/kube/kubetest"
 	"github.com/inlay-project/inlay/webhook/api/follow/followtest"
 	v2 "github.com/inlay-project/inlay/webhook/api/v2"
 )
@@ -29,22 +30,19 @@ import (
 // limit is for what has no promise of its own; it is long because machines that test are busy.
 const limit = 30 * time.Second
 
-// cluster is an API server that knows mappings and one Lease.
+// cluster is an API server that knows mappings and what else there is.
 type cluster struct {
 	*followtest.Server
+	rest       *kubetest.Server
 	kubeconfig string
-
-	mu      sync.Mutex
-	lease   map[string]any
-	version int
 }
 
 func startCluster(t *testing.T) *cluster {
 	t.Helper()
-	c := &cluster{Server: followtest.Start(t, followtest.Options{})}
+	c := &cluster{Server: followtest.Start(t, followtest.Options{}), rest: kubetest.New()}
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.Contains(r.URL.Path, "/leases") {
-			c.serveLease(w, r)
+			c.rest.ServeHTTP(w, r)
 		} else {
 			c.ServeHTTP(w, r)
 		}
@@ -62,44 +60,12 @@ current-context: c
 	return c
 }
 
-// serveLease is one object with optimistic concurrency.
-func (c *cluster) serveLease(w http.ResponseWriter, r *http.Request) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	w.Header().Set("Content-Type", "application/json")
-	if r.Method == http.MethodGet {
-		if c.lease == nil {
-			w.WriteHeader(http.StatusNotFound)
-			fmt.Fprint(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404}`)
-			return
-		}
-		_ = json.NewEncoder(w).Encode(c.lease)
-		return
-	}
-	var o map[string]any
-	if err := json.NewDecoder(r.Body).Decode(&o); err != nil {
-		w.WriteHeader(http.StatusUnsupportedMediaType)
-		return
-	}
-	metadata := o["metadata"].(map[string]any)
-	if got := metadata["resourceVersion"]; r.Method == http.MethodPut && got != nil && got != strconv.Itoa(c.version) {
-		w.WriteHeader(http.StatusConflict)
-		fmt.Fprint(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Conflict","code":409}`)
-		return
-	}
-	c.version++
-	metadata["resourceVersion"] = strconv.Itoa(c.version)
-	o["kind"], o["apiVersion"] = "Lease", "coordination.k8s.io/v1"
-	c.lease = o
-	_ = json.NewEncoder(w).Encode(o)
-}
-
 func (c *cluster) holder() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	spec, _ := c.lease["spec"].(map[string]any)
-	holder, _ := spec["holderIdentity"].(string)
-	return holder
+	var l coordinationv1.Lease
+	if c.rest.Get("/apis/coordination.k8s.io/v1/namespaces/inlay-system/leases/inlay-webhook", &l); l.Spec.HolderIdentity == nil {
+		return ""
+	}
+	return *l.Spec.HolderIdentity
 }
 
 // daemon is a program that runs.

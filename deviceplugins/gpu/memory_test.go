@@ -66,3 +66,26 @@ func TestACardThatCannotBeReadAnyMoreIsUnhealthy(t *testing.T) {
 		t.Errorf("%v, left out: %v", inv, skipped)
 	}
 }
+
+// The kernel gives the name of a card that is gone to the next one.
+func TestAnotherCardOfTheSameNameIsNotTheOldOneSick(t *testing.T) {
+	root := empty(t)
+	plug(t, root, 0, "xe")
+	plug(t, root, 1, "xe")
+	f := family(t, root, DefaultOptions())
+	scan(t, f)
+	if err := os.WriteFile(root.Join("/sys/devices/pci0000:00/0000:00:01.0/0000:01:00.0/sriov_numvfs"), []byte("?\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	link := root.Join("/sys/class/drm/card0")
+	if err := os.Remove(link); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("card1", link); err != nil {
+		t.Fatal(err)
+	}
+	inv, skipped, err := f.Scan(t.Context())
+	if got := names(inv["gpu.intel.com/xe"]); err != nil || len(got) != 1 || got[0] != "card1-0" || len(skipped) != 1 {
+		t.Errorf("%v, left out: %v, %v", got, skipped, err)
+	}
+}

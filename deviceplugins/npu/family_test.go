@@ -154,6 +154,29 @@ func TestAUnitThatCannotBeReadAnyMoreIsUnhealthy(t *testing.T) {
 	}
 }
 
+// The kernel gives the name of a unit that is gone to the next one.
+func TestAnotherUnitOfTheSameNameIsNotTheOldOneSick(t *testing.T) {
+	root, o := golden(t, "shared")
+	f := family(root, o)
+	if _, _, err := f.Scan(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	link := root.Join("/sys/class/accel/accel10")
+	if err := os.Remove(link); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("accel2", link); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(root.Join("/dev/accel/accel10")); err != nil {
+		t.Fatal(err)
+	}
+	inv, skipped, err := f.Scan(t.Context())
+	if err != nil || len(inv[Resource]) != 2 || len(skipped) != 1 {
+		t.Errorf("%v, left out: %v, %v", inv, skipped, err)
+	}
+}
+
 func TestWhatIsWatched(t *testing.T) {
 	root, o := golden(t, "npu")
 	w := family(root, o).Watch()

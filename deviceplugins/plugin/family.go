@@ -41,8 +41,15 @@ type Watch struct {
 	// attribute, the class folder. Paths are as this process sees them. They are read at every audit (5 s) by the
 	// cheapest way there is, and a difference to the audit before means a scan. An unreadable one is a value too: its
 	// errno. Reading one must not block: the read holds up one of the process' few Go processors.
-	// A family that gives none is scanned in full at every audit while it has devices.
+	// A family that gives neither Values nor Queries is scanned in full at every audit while it has devices.
 	Values []string
+	// Queries are files whose reading is a question to the hardware, which does not take two of them in a moment (the
+	// heartbeat of a QAT card). An audit reads each once, as it does Values, and nobody else of the engine does. What it
+	// says goes to Answered.
+	Queries []string
+	// Answered gets what a Query said, or that it could not be read, and tells whether to scan for that. It must be
+	// quick; content is only valid during the call. Nil where there are no Queries.
+	Answered func(path string, content []byte, err error) (scan bool)
 }
 
 // Folder is one watched folder.

@@ -38,6 +38,7 @@ type scanner struct {
 	pending *cause
 	watch   Watch
 	values  []value
+	queries []value
 	print   uint64 // fingerprint of values before the last scan
 	state   FamilyStatus
 

@@ -39,6 +39,9 @@ func (s *scanner) follow() (more bool) {
 	}
 	s.mu.Lock()
 	same := slices.Equal(next.Values, s.watch.Values)
+	if !slices.Equal(next.Queries, s.watch.Queries) {
+		s.queries = newValues(next.Queries)
+	}
 	more = more || !same || len(next.Subsystems) > len(s.watch.Subsystems)
 	s.watch = next
 	if !same {
@@ -54,13 +57,24 @@ func (s *scanner) follow() (more bool) {
 func (s *scanner) stir(now time.Time, buf []byte) {
 	s.mu.Lock()
 	values, before := s.values, s.print
+	queries, paths, answered := s.queries, s.watch.Queries, s.watch.Answered
 	busy := !s.state.Scanning.IsZero() || s.pending != nil
-	scan := len(values) == 0 && s.state.Devices > 0 || s.state.Err != nil
+	scan := len(values)+len(queries) == 0 && s.state.Devices > 0 || s.state.Err != nil
 	s.mu.Unlock()
+	again := false
+	for i, q := range queries {
+		if busy {
+			break
+		}
+		content, err := q.ask(buf)
+		again = answered(paths[i], content, err) || again
+	}
 	switch {
 	case busy:
 	case scan:
 		s.trigger("audit", now)
+	case again:
+		s.trigger("value", now)
 	case len(values) > 0 && fingerprint(values, buf) != before: // a scan that began meanwhile costs one scan too many
 		s.trigger("value", now)
 	}
@@ -70,7 +84,7 @@ func (s *scanner) stir(now time.Time, buf []byte) {
 // things that could not be read.
 func (s *scanner) review(now time.Time) {
 	s.mu.Lock()
-	due := len(s.values) == 0 && s.state.Devices == 0 || len(s.state.Skipped) > 0
+	due := len(s.values)+len(s.queries) == 0 && s.state.Devices == 0 || len(s.state.Skipped) > 0
 	s.mu.Unlock()
 	if due {
 		s.trigger("audit", now)

@@ -37,6 +37,9 @@ type PF struct {
 // debug is the folder of the PF's driver in debugfs.
 func (p *PF) debug() string { return debugfs + "/qat_" + p.Driver + "_" + p.Address }
 
+// status is the file of the PF's heartbeat.
+func (p *PF) status() string { return p.debug() + "/heartbeat/status" }
+
 // VF is a virtual function that may become a device.
 type VF struct {
 	vfio.Device

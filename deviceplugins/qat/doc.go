@@ -7,5 +7,6 @@
 // A heartbeat is not read like another file. Reading heartbeat/status makes the driver ask the card, and it refuses to ask
 // again before the card's heartbeat period is over (200 ms, up to what heartbeat/config says): the file then says -1 of a
 // healthy card, and the kernel's log has a warning. So this package asks each card at most once a period, takes a -1 for
-// an answer only if the driver's own count of failed queries went up with it, and never has the engine read the file.
+// an answer only if the driver's own count of failed queries went up with it, and gives the file to the engine as a query
+// and not as a value.
 package qat

@@ -27,7 +27,7 @@ type Family struct {
 	binder *vfio.Binder
 
 	// Scan's own, which is never called twice at a time.
-	heart   heart
+	heart   *heart
 	offered map[string]string // resource that a VF was offered as while it was well, by address
 	leftOut string            // what was last said of VFs beyond the most
 
@@ -51,7 +51,7 @@ var (
 // New makes the family; o is valid. Nothing is read or written before the first Scan.
 func New(c Config, o Options) *Family {
 	return &Family{
-		c: c, binder: vfio.NewBinder(c.Root, c.Log), options: o, heart: heart{}, offered: map[string]string{},
+		c: c, binder: vfio.NewBinder(c.Root, c.Log), options: o, heart: &heart{root: c.Root, beats: map[string]beat{}}, offered: map[string]string{},
 		watch: c.watching(Inventory{}, o, false),
 	}
 }
@@ -84,8 +84,7 @@ func (f *Family) current() Options {
 // Scan implements plugin.Family. It binds VFs first, where the options say so and the family is not ReadOnly.
 func (f *Family) Scan(ctx context.Context) (plugin.Inventory, []plugin.Skipped, error) {
 	o := f.current()
-	found := discover(f.c.Root, o, func(p *PF) string { return f.heart.listen(f.c.Root, p).reason() })
-	f.heart.forget(found.PFs)
+	found := discover(f.c.Root, o, func(p *PF) string { return f.heart.listen(p).reason() })
 	f.sayLeftOut(found, o)
 
 	inv, skipped := plugin.Inventory{}, found.Skipped
@@ -115,10 +114,12 @@ func (f *Family) Scan(ctx context.Context) (plugin.Inventory, []plugin.Skipped, 
 	}
 	f.binder.Keep(addresses)
 	f.offered = offered
+	watch := f.c.watching(found, o, unsettled)
+	watch.Answered = f.heart.answered
+	f.heart.keep(found.PFs, len(watch.Queries) > 0)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.places = places
-	f.watch = f.c.watching(found, o, unsettled)
+	f.places, f.watch = places, watch
 	return inv, skipped, nil
 }
 
@@ -216,8 +217,7 @@ func (f *Family) Watch() plugin.Watch {
 
 // watching says what a change looks like after a scan. VFs, drivers and modules come and go with events, nodes too; a
 // card's services, and who has which VF where no events reach this process, are values. While something waits for another
-// try, and while there are cards to be asked for their heartbeat, every audit is a scan: the engine must not read the
-// kernel's heartbeat file itself (see the package's doc).
+// try, every audit is a scan. The heartbeat of the kernel's driver is a query, not a value (see the package's doc).
 func (c Config) watching(found Inventory, o Options, unsettled bool) plugin.Watch {
 	w := plugin.Watch{Subsystems: []string{"pci", "drivers", "module", "vfio", "vfio-dev", "uio"}}
 	if o.DPDKDriver == DriverUIO {
@@ -239,10 +239,12 @@ func (c Config) watching(found Inventory, o Options, unsettled bool) plugin.Watc
 		if pf.VFs == 0 {
 			continue
 		}
+		values = append(values, pf.SysPath+"/qat/state")
 		if queries(c.Root, pf) {
-			return w
+			w.Queries = append(w.Queries, c.Root.Join(pf.status()))
+		} else {
+			values = append(values, pf.status())
 		}
-		values = append(values, pf.SysPath+"/qat/state", pf.debug()+"/heartbeat/status")
 		if pf.servicesFile != "" {
 			values = append(values, pf.servicesFile)
 		}

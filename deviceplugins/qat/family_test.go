@@ -33,30 +33,63 @@ func TestHealthFollowsTheHeartbeat(t *testing.T) {
 	}
 }
 
-// The kernel's driver says -1 of a healthy card that is asked again within its period.
-func TestACardIsAskedAtMostOnceAPeriod(t *testing.T) {
+// The kernel's driver says -1 of a healthy card that is asked again within its period, so the audits ask and Scan does not.
+func TestOnlyTheAuditsAskACard(t *testing.T) {
+	h := newHost(t, "gen4")
+	well := map[string]string{"cy 0000:6b:00.1": "", "cy 0000:6b:00.2": ""}
+	failed := strings.TrimSuffix(status6b, "status") + "queries_failed"
+	h.write(failed, "4\n\x00")
+	h.want(well)
+	w := h.Watch()
+	file := h.root.Join(status6b)
+	if !slices.Equal(w.Queries, []string{file}) || slices.Contains(w.Values, file) || len(w.Values) == 0 {
+		t.Fatalf("%+v", w)
+	}
+	h.write(failed, "5\n\x00")
+	h.write(status6b, "-1\n") // what Scan would read if it did
+	h.want(well)
+	h.write(failed, "4\n\x00")
+	for i, c := range []struct {
+		failed, state, status string
+		err                   error
+		changed               bool
+		reason                string
+	}{
+		{"4", "up", "0\n\x00", nil, false, ""},
+		{"4", "up", "-1\n\x00", nil, false, ""}, // somebody else has asked just before
+		{"5", "up", "-1\n\x00", nil, true, "does not respond"},
+		{"6", "up", "-1\n\x00", nil, false, "does not respond"},
+		{"6", "up", "-1\n\x00", nil, false, "does not respond"}, // not asked: what is known stays
+		{"6", "up", "0\n\x00", nil, true, ""},
+		{"6", "down", "-1\n\x00", nil, true, "state is down"},
+		{"6", "up", "", os.ErrNotExist, true, ""},
+		{"6", "up", "", os.ErrNotExist, false, ""},
+	} {
+		h.write(failed, c.failed)
+		h.write("/sys/devices/pci0000:6b/0000:6b:00.0/qat/state", c.state)
+		if got := w.Answered(file, []byte(c.status), c.err); got != c.changed {
+			t.Errorf("%d: changed %v", i, got)
+		}
+		h.want(map[string]string{"cy 0000:6b:00.1": c.reason, "cy 0000:6b:00.2": c.reason})
+	}
+	if w.Answered(file+"x", []byte("-1"), nil) {
+		t.Error("a card that is not known has changed")
+	}
+}
+
+// While something is to be settled every audit is a scan, and that asks, once a period.
+func TestWhileThereIsSomethingToSettleScanAsks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(t, "gen4")
-		well := map[string]string{"cy 0000:6b:00.1": "", "cy 0000:6b:00.2": ""}
-		down := map[string]string{"cy 0000:6b:00.1": "state is down", "cy 0000:6b:00.2": "state is down"}
+		well := map[string]string{"cy 0000:6b:00.2": ""}
+		down := map[string]string{"cy 0000:6b:00.2": "state is down"}
 		folder := strings.TrimSuffix(status6b, "/status")
 		h.write(folder+"/queries_failed", "4\n\x00")
+		h.write(vf1+"/driver", "-> ../../../bus/pci/drivers/uio_pci_generic")
 		h.want(well)
-		if len(h.Watch().Values) != 0 {
-			t.Error("the engine would read the heartbeat's file")
+		if w := h.Watch(); len(w.Values)+len(w.Queries) != 0 {
+			t.Errorf("%+v", w)
 		}
-		// An answer is -1 only if a query failed for it: here somebody else has asked just before.
-		h.write(status6b, "-1\n")
-		time.Sleep(2 * time.Second)
-		h.want(well)
-		// A card that is down is not asked by its driver.
-		h.write("/sys/devices/pci0000:6b/0000:6b:00.0/qat/state", "down\n")
-		h.want(well) // within the period
-		time.Sleep(2 * time.Second)
-		h.want(down)
-		h.write("/sys/devices/pci0000:6b/0000:6b:00.0/qat/state", "up\n")
-		time.Sleep(2 * time.Second)
-		h.want(down) // no answer: what is known stays
 		h.write("/sys/devices/pci0000:6b/0000:6b:00.0/qat/state", "down\n")
 		for ms, waits := range map[string]time.Duration{"": time.Second, "500": time.Second, "3000\n\x00": 3100 * time.Millisecond, "99999999": time.Minute, "x": time.Second} {
 			h.write(folder+"/config", ms)

@@ -3,6 +3,7 @@ package qat
 import (
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/inlay-project/inlay/internal/hostfs"
@@ -38,20 +39,24 @@ func (p pulse) reason() string {
 	return ""
 }
 
-// ask has the driver ask a card once.
+// ask has the driver ask a card once, outside of the audits.
 func ask(root *hostfs.Root, pf *PF) pulse {
-	folder := pf.debug() + "/heartbeat"
-	failed, counted := counter(root, folder+"/queries_failed")
-	status, err := root.ReadAttr(folder + "/status")
+	failed, counted := counter(root, pf.debug()+"/heartbeat/queries_failed")
+	status, err := root.ReadAttr(pf.status())
 	if err != nil {
 		return unasked
 	}
+	return hear(root, pf, status, failed, counted)
+}
+
+// hear makes a pulse of what a card's status says. failed is the driver's count of failed queries before, if it has one.
+func hear(root *hostfs.Root, pf *PF, status string, failed uint64, counted bool) pulse {
 	// The kernel's answers end in "\n\x00".
 	line, _, _ := strings.Cut(strings.TrimLeft(status, " \t"), "\n")
 	if strings.Trim(line, " \t\r\x00") != "-1" {
 		return beating
 	}
-	if now, ok := counter(root, folder+"/queries_failed"); !counted || !ok || now != failed {
+	if now, ok := counter(root, pf.debug()+"/heartbeat/queries_failed"); !counted || !ok || now != failed {
 		return silent
 	}
 	if state, err := root.ReadAttr(pf.SysPath + "/qat/state"); err == nil && state == "down" {
@@ -76,45 +81,87 @@ func period(root *hostfs.Root, pf *PF) time.Duration {
 	return max(leastPeriod, min(time.Duration(min(ms, 1<<20))*time.Millisecond+periodMargin, mostPeriod))
 }
 
-// beat is what is known of one card.
-type beat struct {
-	at   time.Time // of the last question
-	last pulse     // the last answer that was one
-}
-
-// heart remembers answers, by PF address, so that no card is asked too often. It belongs to Scan.
-type heart map[string]beat
-
 // queries tells whether reading a card's status is a question to the card: its driver counts them.
 func queries(root *hostfs.Root, pf *PF) bool {
 	_, counted := counter(root, pf.debug()+"/heartbeat/queries_failed")
 	return counted
 }
 
-// listen gives a card's pulse: a new one if its period is over, else what is known.
-func (h heart) listen(root *hostfs.Root, pf *PF) pulse {
-	known, asked := h[pf.Address]
-	if now := time.Now(); !asked || !queries(root, pf) || now.Sub(known.at) >= period(root, pf) {
+// beat is what is known of one card.
+type beat struct {
+	pf     *PF
+	at     time.Time // of the last question
+	last   pulse     // the last answer that was one
+	failed uint64    // the driver's count of failed queries
+}
+
+// heart remembers answers, so that no card is asked too often. Scan asks cards that it has not met, and all of them while
+// there is something to settle; else the audits ask, and Scan takes what they were told.
+type heart struct {
+	root *hostfs.Root
+
+	mu      sync.Mutex
+	beats   map[string]beat // by status file, as this process sees it
+	audited bool            // the audits ask
+}
+
+// listen gives a card's pulse.
+func (h *heart) listen(pf *PF) pulse {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	file := h.root.Join(pf.status())
+	known, met := h.beats[file]
+	known.pf = pf
+	now := time.Now()
+	if !met || !queries(h.root, pf) || !h.audited && now.Sub(known.at) >= period(h.root, pf) {
 		known.at = now
-		if p := ask(root, pf); p != unasked {
+		if p := ask(h.root, pf); p != unasked {
 			known.last = p
-		} else if !root.Exists(pf.debug() + "/heartbeat/status") {
+		} else if !h.root.Exists(pf.status()) {
 			known.last = unasked
 		}
-		h[pf.Address] = known
+		known.failed, _ = counter(h.root, pf.debug()+"/heartbeat/queries_failed")
 	}
+	h.beats[file] = known
 	return known.last
 }
 
-// forget drops the cards that are not among these.
-func (h heart) forget(pfs []*PF) {
+// answered takes what an audit was told, and says whether that changes a card's pulse.
+func (h *heart) answered(file string, status []byte, err error) (changed bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	known, met := h.beats[file]
+	if !met {
+		return false
+	}
+	p := unasked
+	if err == nil {
+		p = hear(h.root, known.pf, string(status), known.failed, true)
+	}
+	known.at = time.Now()
+	if p == silent {
+		known.failed, _ = counter(h.root, known.pf.debug()+"/heartbeat/queries_failed")
+	}
+	changed = err != nil && known.last != unasked || p != unasked && p != known.last
+	if changed {
+		known.last = p
+	}
+	h.beats[file] = known
+	return changed
+}
+
+// keep drops the cards that are not among these, and notes who asks from now on.
+func (h *heart) keep(pfs []*PF, audited bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	there := map[string]bool{}
 	for _, pf := range pfs {
-		there[pf.Address] = true
+		there[h.root.Join(pf.status())] = true
 	}
-	for address := range h {
-		if !there[address] {
-			delete(h, address)
+	for file := range h.beats {
+		if !there[file] {
+			delete(h.beats, file)
 		}
 	}
+	h.audited = audited
 }

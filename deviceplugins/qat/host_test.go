@@ -253,6 +253,9 @@ func (h *host) words(f *qat.Family, skipped []plugin.Skipped) []byte {
 	for _, value := range f.Watch().Values {
 		fmt.Fprintf(&out, "watched: %s\n", value)
 	}
+	for _, value := range f.Watch().Queries {
+		fmt.Fprintf(&out, "asked: %s\n", value)
+	}
 	return bytes.ReplaceAll(out.Bytes(), []byte(h.root.Dir()+"/"), []byte("/"))
 }
 

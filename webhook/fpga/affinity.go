@@ -115,8 +115,7 @@ func (r *review) affinity() {
 	)
 	mode := r.modes[0]
 	add := func(path, open, end string) {
-		value := make(json.RawMessage, 0, len(open)+len(mode)+len(end))
-		r.patch("add", path, append(append(append(value, open...), mode...), end...))
+		r.patch("add", path, json.RawMessage(r.options.Scratch.join(open, string(mode), end)))
 		r.verdict.NodeMode = mode
 	}
 	switch r.pod.affinity.depth {

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+
+	"github.com/inlay-project/inlay/webhook/jsonread"
 )
 
 // Operation is one step of a JSON patch (RFC 6902).
@@ -36,14 +38,14 @@ func (o Operation) append(b []byte) ([]byte, error) {
 	b = append(b, `{"op":"`...)
 	b = append(b, o.Op...)
 	b = append(b, `","path":`...)
-	b = appendString(b, o.Path)
+	b = jsonread.AppendString(b, o.Path)
 	if o.Value == nil {
 		return append(b, '}'), nil
 	}
 	b = append(b, `,"value":`...)
 	switch v := o.Value.(type) {
 	case string:
-		b = appendString(b, v)
+		b = jsonread.AppendString(b, v)
 	case json.RawMessage:
 		b = append(b, v...)
 	default:
@@ -58,25 +60,10 @@ func (o Operation) append(b []byte) ([]byte, error) {
 
 func (v Variable) append(b []byte) []byte {
 	b = append(b, `{"name":`...)
-	b = appendString(b, v.Name)
+	b = jsonread.AppendString(b, v.Name)
 	b = append(b, `,"value":`...)
-	b = appendString(b, v.Value)
+	b = jsonread.AppendString(b, v.Value)
 	return append(b, '}')
-}
-
-// appendString writes a JSON string. All but the names of a file's mappings, which no API server has looked at, is
-// plain text.
-func appendString(b []byte, s string) []byte {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
-			if text, err := json.Marshal(s); err == nil { // a string always can
-				return append(b, text...)
-			}
-		}
-	}
-	b = append(b, '"')
-	b = append(b, s...)
-	return append(b, '"')
 }
 
 // escape writes a key as a part of a JSON pointer.

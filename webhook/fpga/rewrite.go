@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	v2 "github.com/inlay-project/inlay/webhook/api/v2"
+	"github.com/inlay-project/inlay/webhook/jsonread"
 )
 
 // target is a resource that a container gets in place of its aliases.
@@ -28,11 +29,8 @@ func (r *review) rewrite(c *container, f *Finding, as []asked) {
 		return
 	}
 	f.Sets = vs
-	if r.verdict.Patch == nil {
-		r.verdict.Patch = make([]Operation, 0, 2*len(as)+2*len(ts)+2)
-	}
 	const limits, requests = "/resources/limits/fpga.intel.com~1", "/resources/requests/fpga.intel.com~1"
-	paths := newPaths("/spec/"+c.list()+"/", c.index, 2*(len(as)+len(ts))+1)
+	paths := paths{r.options.Scratch, "/spec/" + c.list() + "/", strconv.Itoa(c.index)}
 	for i := range as {
 		if !as[i].raw {
 			name := escape(as[i].short())
@@ -54,38 +52,25 @@ func (r *review) rewrite(c *container, f *Finding, as []asked) {
 		r.patch(op, paths.to(requests, name), n)
 	}
 	if len(vs) > 0 {
-		r.patch("add", paths.to("/env", ""), environment(vs, c.env))
+		r.patch("add", paths.to("/env", ""), paths.environment(vs, c.env))
 	}
 }
 
-// paths are JSON pointers into one container, made in one piece of memory.
+// paths are JSON pointers into one container.
 type paths struct {
-	text strings.Builder
-	list string
-	at   int
+	*Scratch
+	list, index string
 }
 
-func newPaths(list string, at, n int) *paths {
-	const guess = 96 // bytes a path
-	p := &paths{list: list, at: at}
-	p.text.Grow(guess * n)
-	return p
-}
-
-func (p *paths) to(field, name string) string {
-	from := p.text.Len()
-	p.text.WriteString(p.list)
-	p.text.WriteString(strconv.Itoa(p.at))
-	p.text.WriteString(field)
-	p.text.WriteString(name)
-	return p.text.String()[from:]
+func (p paths) to(field, name string) string {
+	return jsonread.Alias(p.join(p.list, p.index, field, name))
 }
 
 // environment is a list that begins with our variables, so that those of the container may refer to them. The
 // container's own entries follow as they stand, byte by byte.
-func environment(vs []Variable, own []byte) json.RawMessage {
-	const guess = 80 // bytes a variable
-	b := append(make([]byte, 0, guess*len(vs)+len(own)), '[')
+func (s *Scratch) environment(vs []Variable, own []byte) json.RawMessage {
+	from := len(s.text)
+	b := append(s.text, '[')
 	for i, v := range vs {
 		if i > 0 {
 			b = append(b, ',')
@@ -97,7 +82,8 @@ func environment(vs []Variable, own []byte) json.RawMessage {
 			b = append(append(b, ','), own...)
 		}
 	}
-	return append(b, ']')
+	s.text = append(b, ']')
+	return s.since(from)
 }
 
 func (r *review) patch(op, path string, value any) {

@@ -13,8 +13,17 @@ import (
 // Translate says what becomes of a pod. The namespace is the request's (the pod's own counts if it names one), the table
 // that of p.In(namespace).
 func Translate(p Pod, namespace string, t *Table, o Options) Verdict {
+	if o.Scratch == nil {
+		o.Scratch = &Scratch{}
+	}
+	o.Scratch.text = o.Scratch.text[:0]
 	j := review{pod: &p, namespace: p.In(namespace), table: t, options: o}
-	return j.run()
+	j.verdict.Patch = o.Scratch.patch[:0]
+	v := j.run()
+	if len(v.Patch) > 0 {
+		o.Scratch.patch = v.Patch
+	}
+	return v
 }
 
 // Check judges a pod by the same rules without changing it: what Translate would have to change is denied.

@@ -1,13 +1,42 @@
 package fpga
 
-import v2 "github.com/inlay-project/inlay/webhook/api/v2"
+import (
+	"unsafe"
+
+	v2 "github.com/inlay-project/inlay/webhook/api/v2"
+)
 
 // Options are what an administrator chooses.
 type Options struct {
 	// ModeAffinity adds node affinity on v2.ModeLabel, so that a pod is not sent to a node whose cards are in another mode.
 	ModeAffinity bool
-	asks         bool // fill Finding.Asks, which Explain alone reads
+	// Scratch is memory for the patch; nil takes new. A verdict's patch is good until the next one that takes the same.
+	Scratch *Scratch
+	asks    bool // fill Finding.Asks, which Explain alone reads
 }
+
+// Scratch is memory that patches take one after the other. The zero value is ready; one goroutine uses it at a time.
+type Scratch struct {
+	patch []Operation
+	text  []byte // of paths and values
+}
+
+// Size is how many bytes it holds.
+func (s *Scratch) Size() int {
+	return cap(s.text) + cap(s.patch)*int(unsafe.Sizeof(Operation{}))
+}
+
+// join makes a text of its parts.
+func (s *Scratch) join(parts ...string) []byte {
+	from := len(s.text)
+	for _, p := range parts {
+		s.text = append(s.text, p...)
+	}
+	return s.since(from)
+}
+
+// since gives the text from a place on, such that nobody appends to it.
+func (s *Scratch) since(from int) []byte { return s.text[from:len(s.text):len(s.text)] }
 
 // Verdict is what becomes of a pod.
 type Verdict struct {

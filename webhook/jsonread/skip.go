@@ -1,6 +1,10 @@
 package jsonread
 
-import "bytes"
+import (
+	"bytes"
+	"encoding/binary"
+	"math/bits"
+)
 
 // What a text that is no JSON has wrong, beside those that a Reader finds.
 const (
@@ -45,18 +49,20 @@ func leap(b []byte, i int) (end int, what string) {
 
 // quote finds the quote that ends the string at i; -1 if there is none.
 func quote(b []byte, i int) int {
-	for i <= len(b) {
+	for from := i; ; i++ {
 		n := bytes.IndexByte(b[i:], '"')
 		if n < 0 {
-			break
+			return -1
 		}
-		slash := bytes.IndexByte(b[i:i+n], '\\')
-		if slash < 0 {
-			return i + n
+		i += n
+		slash := i
+		for slash > from && b[slash-1] == '\\' {
+			slash--
 		}
-		i += slash + 2 // over the backslash and what it stands before
+		if (i-slash)%2 == 0 {
+			return i // else the last backslash stands before the quote, and not before another backslash
+		}
 	}
-	return -1
 }
 
 // skip goes over the value at i and what stands before it. It returns where the value ends, or where it is wrong and
@@ -139,21 +145,30 @@ func skipLiteral(b []byte, i int, word string) (end int, what string) {
 	return i + len(word), ""
 }
 
-// plain are the bytes that stand for themselves in a string: all of ASCII but control characters, quote and backslash.
-var plain = func() (p [256]bool) {
-	for c := ' '; c < 0x80; c++ {
-		p[c] = c != '"' && c != '\\'
+// plain gives where the first byte at or after i is that does not stand for itself in a string: a quote, a backslash, a
+// control character, or one beyond ASCII.
+func plain(b []byte, i int) int {
+	const each = 0x01_01_01_01_01_01_01_01 // times a byte: that byte eight times
+	for ; len(b)-i >= 8; i += 8 {
+		// The highest bit of each byte tells. A subtraction sets it in a byte that is too small for it, and perhaps in the
+		// ones above that.
+		w := binary.LittleEndian.Uint64(b[i:])
+		odd := (w | (w - ' '*each) | ((w ^ '"'*each) - each) | ((w ^ '\\'*each) - each)) & (0x80 * each)
+		if odd != 0 {
+			return i + bits.TrailingZeros64(odd)/8
+		}
 	}
-	return p
-}()
+	for i < len(b) && b[i] >= ' ' && b[i] < 0x80 && b[i] != '"' && b[i] != '\\' {
+		i++
+	}
+	return i
+}
 
 // skipString goes over a string whose opening quote is before i. Odd says that its text is not simply the bytes between
 // the quotes: there are escapes, or bytes that may be no UTF-8.
 func skipString(b []byte, i int) (end int, odd bool, what string) {
 	for {
-		for i < len(b) && plain[b[i]] {
-			i++
-		}
+		i = plain(b, i)
 		switch {
 		case i >= len(b):
 			return i, odd, noValue

@@ -25,14 +25,15 @@ type Index struct {
 	tables map[string]*webhook.Table
 }
 
-// record is what a table's entry is made of. The handles keep one copy of a string alive for all who have it.
+// record is what a table's entry is made of. The handles keep one copy of a string alive for all who have it; a function
+// may be one mapping's alone, and a handle costs more than a copy.
 type record struct {
 	kind     v2.Kind
 	name     string
 	created  int64
 	mode     v2.Mode
 	iface    unique.Handle[string]
-	function unique.Handle[string]
+	function string
 	resource unique.Handle[string]
 	invalid  *v2.InvalidError
 }
@@ -224,7 +225,7 @@ func recordOf(o v2.Object) record {
 	e := webhook.EntryOf(o)
 	r := record{kind: kindOf(e.Kind), name: e.Name, created: e.Created, mode: modeOf(e.Target.Mode), invalid: e.Invalid}
 	r.iface = unique.Make(string(e.Target.Interface))
-	r.function = unique.Make(string(e.Target.Function))
+	r.function = strings.Clone(string(e.Target.Function))
 	r.resource = unique.Make(e.Target.Resource)
 	return r
 }
@@ -235,7 +236,7 @@ func tableOf(records []record) *webhook.Table {
 		entries[i] = webhook.Entry{Kind: r.kind, Name: r.name, Created: r.created, Invalid: r.invalid}
 		if r.invalid == nil {
 			entries[i].Target = v2.Target{
-				Mode: r.mode, Interface: fpga.InterfaceID(r.iface.Value()), Function: fpga.FunctionID(r.function.Value()),
+				Mode: r.mode, Interface: fpga.InterfaceID(r.iface.Value()), Function: fpga.FunctionID(r.function),
 				Resource: r.resource.Value(),
 			}
 		}

@@ -2,11 +2,11 @@ package server
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"strconv"
 	"strings"
 
 	"github.com/inlay-project/inlay/webhook/fpga"
+	"github.com/inlay-project/inlay/webhook/jsonread"
 )
 
 // Codes of an answer's status.
@@ -59,7 +59,7 @@ func allow(dst []byte, q *question, patch []byte, warnings []string, uses []fpga
 	dst = appendWarnings(dst, warnings)
 	if len(uses) > 0 {
 		dst = append(dst, `,"auditAnnotations":{"`+auditKey+`":`...)
-		dst = appendText(dst, audit(uses))
+		dst = jsonread.AppendString(dst, audit(uses))
 		dst = append(dst, '}')
 	}
 	return append(dst, "}}\n"...)
@@ -76,7 +76,7 @@ func refuse(dst []byte, d Decision, code int, q *question, message string) ([]by
 	}
 	dst = appendHead(dst, q.uid)
 	dst = append(dst, `,"allowed":false,"status":{"metadata":{},"status":"Failure","message":`...)
-	dst = appendText(dst, message)
+	dst = jsonread.AppendString(dst, message)
 	dst = append(dst, `,"reason":"`...)
 	dst = append(dst, reasonOf(code)...)
 	dst = append(dst, `","code":`...)
@@ -88,7 +88,7 @@ func refuse(dst []byte, d Decision, code int, q *question, message string) ([]by
 
 func appendHead(dst []byte, uid string) []byte {
 	dst = append(dst, `{"kind":"`+reviewKind+`","apiVersion":"`+reviewVersion+`","response":{"uid":`...)
-	return appendText(dst, uid)
+	return jsonread.AppendString(dst, uid)
 }
 
 func appendWarnings(dst []byte, warnings []string) []byte {
@@ -98,7 +98,7 @@ func appendWarnings(dst []byte, warnings []string) []byte {
 		} else {
 			dst = append(dst, ',')
 		}
-		dst = appendText(dst, w)
+		dst = jsonread.AppendString(dst, w)
 	}
 	if len(warnings) > 0 {
 		dst = append(dst, ']')
@@ -125,24 +125,4 @@ func audit(uses []fpga.Use) string {
 		b.WriteString(line)
 	}
 	return b.String()
-}
-
-// appendText appends a JSON string. Nearly all that is said needs no escapes.
-func appendText(dst []byte, s string) []byte {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
-			return appendEscaped(dst, s)
-		}
-	}
-	dst = append(dst, '"')
-	dst = append(dst, s...)
-	return append(dst, '"')
-}
-
-func appendEscaped(dst []byte, s string) []byte {
-	b, err := json.Marshal(s)
-	if err != nil { // a string never fails
-		return append(dst, `""`...)
-	}
-	return append(dst, b...)
 }

@@ -160,7 +160,9 @@ func (q *question) readObject(r *jsonread.Reader) error {
 	}
 	q.hasPod = true
 	mark := r.Mark()
-	q.pod, q.podErr = fpga.DecodePod(r)
+	if q.pod, q.podErr = fpga.DecodePod(r); q.podErr == nil {
+		return nil // before notPod, which is on the heap
+	}
 	var notPod *fpga.DecodeError
 	if errors.As(q.podErr, &notPod) {
 		r.Back(mark) // the rest of it is skipped

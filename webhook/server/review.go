@@ -53,9 +53,10 @@ func Review(body []byte, check bool, t Tables, o fpga.Options) (answer []byte, o
 
 // reviewer is what one review needs; it can be used again.
 type reviewer struct {
-	json  jsonread.Reader
-	patch []byte // memory for the next one
-	uid   string // of the review; lives as long as the body
+	json    jsonread.Reader
+	patch   []byte // memory for the next one
+	scratch fpga.Scratch
+	uid     string // of the review; lives as long as the body
 }
 
 // review appends the answer to dst.
@@ -65,18 +66,8 @@ func (r *reviewer) review(dst, body []byte, check bool, t Tables, o fpga.Options
 	r.json.Reset(body)
 	err := envelope(&r.json, &q)
 	r.uid = q.uid
-	var notReview notReviewError
-	switch {
-	case err == nil:
-	case errors.As(err, &notReview):
-		dst, outcome := refuse(dst, Malformed, codeMalformed, &q, notReview.Error())
-		outcome.NoReview = true
-		return dst, outcome, nil
-	case q.uid != "":
-		dst, outcome := refuse(dst, Malformed, codeMalformed, &q, "the body is "+err.Error())
-		return dst, outcome, nil
-	default:
-		return nil, Outcome{Decision: Malformed}, fmt.Errorf("the body is %w", err)
+	if err != nil {
+		return unreadable(dst, &q, err)
 	}
 	if len(q.namespace) > maxName {
 		q.namespace = ""
@@ -101,6 +92,21 @@ func (r *reviewer) review(dst, body []byte, check bool, t Tables, o fpga.Options
 	return dst, outcome, nil
 }
 
+// unreadable answers what is no review.
+func unreadable(dst []byte, q *question, err error) ([]byte, Outcome, error) {
+	var notReview notReviewError
+	switch {
+	case errors.As(err, &notReview):
+		dst, outcome := refuse(dst, Malformed, codeMalformed, q, notReview.Error())
+		outcome.NoReview = true
+		return dst, outcome, nil
+	case q.uid != "":
+		dst, outcome := refuse(dst, Malformed, codeMalformed, q, "the body is "+err.Error())
+		return dst, outcome, nil
+	}
+	return nil, Outcome{Decision: Malformed}, fmt.Errorf("the body is %w", err)
+}
+
 // judge answers for the pod. An UPDATE is looked at like a CREATE; the registration sends none.
 func (r *reviewer) judge(dst []byte, q *question, check bool, t Tables, o fpga.Options) ([]byte, Outcome) {
 	if own := q.pod.In(""); own != "" && q.namespace != "" && own != q.namespace {
@@ -116,7 +122,11 @@ func (r *reviewer) judge(dst []byte, q *question, check bool, t Tables, o fpga.O
 	if check {
 		v = fpga.Check(q.pod, q.namespace, table)
 	} else {
+		o.Scratch = &r.scratch
 		v = fpga.Translate(q.pod, q.namespace, table, o)
+		if r.scratch.Size() > smallBody {
+			r.scratch = fpga.Scratch{}
+		}
 	}
 	if v.Denied != "" {
 		q.warnings = v.Warnings

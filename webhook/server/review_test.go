@@ -13,6 +13,7 @@ import (
 
 	v2 "github.com/inlay-project/inlay/webhook/api/v2"
 	"github.com/inlay-project/inlay/webhook/fpga"
+	"github.com/inlay-project/inlay/webhook/jsonread"
 )
 
 // The ids of the specification's samples.
@@ -320,7 +321,7 @@ func TestTextOfOthersCannotBreakTheAnswer(t *testing.T) {
 		}
 		parse(t, answer)
 	}
-	if got := string(appendText(nil, evil)); !json.Valid([]byte(got)) {
+	if got := string(jsonread.AppendString(nil, evil)); !json.Valid([]byte(got)) {
 		t.Errorf("%s", got)
 	}
 }

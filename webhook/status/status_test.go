@@ -15,7 +15,6 @@ import (
 	logrustest "github.com/sirupsen/logrus/hooks/test"
 	"go.uber.org/goleak"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	eventsv1 "k8s.io/client-go/kubernetes/typed/events/v1"
 
 	"github.com/inlay-project/inlay/webhook/api/follow"
 	"github.com/inlay-project/inlay/webhook/api/follow/followtest"
@@ -58,7 +57,7 @@ func start(t *testing.T, server *followtest.Server, rate float32) *replica {
 	if err != nil {
 		t.Fatal(err)
 	}
-	events, err := eventsv1.NewForConfig(config)
+	events, err := status.EventClient(config)
 	if err != nil {
 		t.Fatal(err)
 	}

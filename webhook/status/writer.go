@@ -13,7 +13,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	eventsv1 "k8s.io/client-go/kubernetes/typed/events/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/client-go/util/workqueue"
@@ -29,8 +28,8 @@ type Tables interface {
 
 // Config is what a Writer works with.
 type Config struct {
-	Client rest.Interface        // of follow.Client
-	Events eventsv1.EventsGetter // where events go; nil for none
+	Client rest.Interface // of follow.Client
+	Events rest.Interface // of EventClient; nil for no events
 	// Rate is how many objects are written a second at most; 0 is 40. Each is a read and a write: with 10,000 mappings a
 	// first installation is done in about four minutes, on a hundredth of what an API server serves.
 	Rate float32

@@ -2,18 +2,16 @@ package follow
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/sirupsen/logrus"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 
 	"github.com/inlay-project/inlay/fpga"
+	"github.com/inlay-project/inlay/internal/kube"
 	v2 "github.com/inlay-project/inlay/webhook/api/v2"
 )
 
@@ -51,23 +49,10 @@ const (
 // Client connects to the API group of the mappings. It serves Run and reads and writes single objects.
 func Client(c *rest.Config) (rest.Interface, error) {
 	config := rest.CopyConfig(c)
-	config.APIPath = "/apis"
-	config.GroupVersion = &v2.GroupVersion
-	config.ContentType = runtime.ContentTypeJSON
-	config.AcceptContentTypes = runtime.ContentTypeJSON
 	if config.QPS == 0 && config.RateLimiter == nil {
 		config.QPS, config.Burst = defaultQPS, defaultBurst
 	}
-	scheme := runtime.NewScheme()
-	if err := v2.AddToScheme(scheme); err != nil {
-		return nil, err
-	}
-	config.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
-	client, err := rest.RESTClientFor(config)
-	if err != nil {
-		return nil, fmt.Errorf("client for %s: %w", v2.GroupVersion, err)
-	}
-	return client, nil
+	return kube.Client(config, v2.GroupVersion, v2.Objects()...)
 }
 
 // limits are the times of a Run; tests have shorter ones.

@@ -1,7 +1,6 @@
 package v2
 
 import (
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
@@ -17,9 +16,7 @@ func (k Kind) Resource() string {
 	return "acceleratorfunctions"
 }
 
-// AddToScheme makes the kinds known to a scheme.
-func AddToScheme(s *runtime.Scheme) error {
-	s.AddKnownTypes(GroupVersion, &AcceleratorFunction{}, &AcceleratorFunctionList{}, &FpgaRegion{}, &FpgaRegionList{})
-	metav1.AddToGroupVersion(s, GroupVersion)
-	return nil
+// Objects are an object of each type that an API server knows under GroupVersion, lists included.
+func Objects() []runtime.Object {
+	return []runtime.Object{&AcceleratorFunction{}, &AcceleratorFunctionList{}, &FpgaRegion{}, &FpgaRegionList{}}
 }
