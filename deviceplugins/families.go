@@ -47,7 +47,7 @@ func (o *options) families(s config.Settings) (*families, error) {
 	files := cdi.New(cdiDir, o.Root)
 	f := o.lookers(s, cards)
 	f.gpu = gpu.New(gpu.Config{
-		Root: o.Root, CDI: files, CDIMode: s.CDI, RunDir: runDir, Kick: func() { f.kick("gpu") }, Log: o.Log,
+		Root: o.Root, CDI: files, RunDir: runDir, Kick: func() { f.kick("gpu") }, Log: o.Log,
 	}, s.GPU)
 	f.qat = qat.New(qat.Config{Root: o.Root, Log: o.Log}, s.QAT)
 	f.sgx = sgx.New(sgx.Config{Root: o.Root, CDI: files, Log: o.Log}, s.SGX)
@@ -58,7 +58,7 @@ func (o *options) families(s config.Settings) (*families, error) {
 func (o *options) lookers(s config.Settings, cards *fpga.Family) *families {
 	return &families{
 		fpga: cards,
-		gpu:  gpu.New(gpu.Config{Root: o.Root, CDIMode: s.CDI, Log: o.Log}, s.GPU),
+		gpu:  gpu.New(gpu.Config{Root: o.Root, Log: o.Log}, s.GPU),
 		npu:  npu.New(npu.Config{Root: o.Root, Log: o.Log}, s.NPU),
 		qat:  qat.New(qat.Config{Root: o.Root, Log: o.Log}, s.QAT).ReadOnly(),
 		sgx:  sgx.New(sgx.Config{Root: o.Root, Log: o.Log}, s.SGX),

@@ -126,6 +126,6 @@ func (s Settings) Offered() ([]string, error) {
 
 // spread gives the families what is set for all of them.
 func (s Settings) spread() Settings {
-	s.SGX.CDI = s.CDI
+	s.GPU.CDI, s.SGX.CDI = s.CDI, s.CDI
 	return s
 }

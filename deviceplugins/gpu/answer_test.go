@@ -119,7 +119,8 @@ func TestCDIOrNodesNeverBoth_F5(t *testing.T) {
 		t.Run("mode "+string(mode), func(t *testing.T) {
 			root, o := golden(t, "i915-and-xe")
 			dir := root.Join("/var/run/cdi")
-			f := family(t, root, o, func(c *Config) { c.CDI, c.CDIMode = cdi.New(dir, root), mode })
+			o.CDI = mode
+			f := family(t, root, o, func(c *Config) { c.CDI = cdi.New(dir, root) })
 			inv := scan(t, f)
 			if diff := cmp.Diff(c.want, summary(allocate(t, f, inv, "gpu.intel.com/i915", "card0-0"))); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
@@ -150,7 +151,8 @@ func folder(t testing.TB, dir string) (names []string) {
 func TestTheCDIFileSaysWhatAllocateWould(t *testing.T) {
 	root, o := golden(t, "i915-and-xe")
 	dir := root.Join("/var/run/cdi")
-	f := family(t, root, o, func(c *Config) { c.CDI, c.CDIMode = cdi.New(dir, root), cdi.On })
+	o.CDI = cdi.On
+	f := family(t, root, o, func(c *Config) { c.CDI = cdi.New(dir, root) })
 	scan(t, f)
 	want := `cdiVersion: 0.5.0
 containerEdits: {}
@@ -192,7 +194,8 @@ func TestACardWhoseCDIFileCannotBeWrittenIsUnhealthy(t *testing.T) {
 	if err := os.WriteFile(dir, nil, 0o644); err != nil { // no folder
 		t.Fatal(err)
 	}
-	f := family(t, root, o, func(c *Config) { c.CDI, c.CDIMode = cdi.New(dir, root), cdi.On })
+	o.CDI = cdi.On
+	f := family(t, root, o, func(c *Config) { c.CDI = cdi.New(dir, root) })
 	for resource, devices := range scan(t, f) {
 		for _, d := range devices {
 			if observer := resource == "gpu.intel.com/monitoring"; observer != (d.Health == plugin.Healthy) || !observer && !strings.Contains(d.Reason, "CDI file") {
@@ -214,13 +217,16 @@ func TestCDIFilesOfAnEarlierPluginAreKeptRight(t *testing.T) {
 	root, o := golden(t, "i915-and-xe")
 	dir := root.Join("/var/run/cdi")
 	folderOf := cdi.New(dir, root)
-	scan(t, family(t, root, o, func(c *Config) { c.CDI, c.CDIMode = folderOf, cdi.On }))
+	o.CDI = cdi.On
+	scan(t, family(t, root, o, func(c *Config) { c.CDI = folderOf }))
 	os.Remove(filepath.Join(dir, "intel.cdi.k8s.io-gpu-card2.yaml"))
+	o.CDI = cdi.Auto
 	scan(t, family(t, root, o, func(c *Config) { c.CDI = folderOf }))
 	if diff := cmp.Diff([]string{"intel.cdi.k8s.io-gpu-card0.yaml", "intel.cdi.k8s.io-gpu-card3.yaml"}, folder(t, dir)); diff != "" {
 		t.Errorf("auto (-want +got):\n%s", diff)
 	}
-	scan(t, family(t, root, o, func(c *Config) { c.CDI, c.CDIMode = folderOf, cdi.Off }))
+	o.CDI = cdi.Off
+	scan(t, family(t, root, o, func(c *Config) { c.CDI = folderOf }))
 	if got := folder(t, dir); len(got) != 0 {
 		t.Errorf("off leaves %v", got)
 	}

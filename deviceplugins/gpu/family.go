@@ -16,10 +16,9 @@ import (
 
 // Config is the world: what main makes once.
 type Config struct {
-	Root    *hostfs.Root // the host's tree; everything is read through it
-	CDI     *cdi.Folder  // nil: no CDI file is written
-	CDIMode cdi.Mode     // with On containers get cards by CDI name; empty is Auto
-	RunDir  string       // as this process sees it; empty: no by-path folders are kept
+	Root   *hostfs.Root // the host's tree; everything is read through it
+	CDI    *cdi.Folder  // nil: no CDI file is written
+	RunDir string       // as this process sees it; empty: no by-path folders are kept
 	// Kick makes the engine look at this family again; nil is nobody. It is called from Run.
 	Kick func()
 	Log  logrus.FieldLogger
@@ -164,7 +163,7 @@ func (f *Family) Scan(ctx context.Context) (plugin.Inventory, []plugin.Skipped, 
 		source.Follow(addresses(found))
 		verdict = source.Verdict
 	}
-	inv := offer(found, o, verdict, f.c.CDIMode == cdi.On)
+	inv := offer(found, o, verdict, o.CDI == cdi.On)
 	skipped, sick := f.memory.keep(f.c.Root, inv, found, o)
 	err = f.keepCDI(found, o)
 	if err != nil {
@@ -190,7 +189,7 @@ func (f *Family) keepCDI(found Inventory, o Options) error {
 	if f.c.CDI == nil {
 		return nil
 	}
-	switch f.c.CDIMode {
+	switch o.CDI {
 	case cdi.On:
 		return f.c.CDI.Keep(Kind, specsOf(found, o))
 	case cdi.Off:
@@ -254,7 +253,7 @@ func (f *Family) watching(found Inventory, o Options, unsettled bool) plugin.Wat
 	if f.c.RunDir != "" && o.ByPath == ByPathSingle {
 		w.Folders = append(w.Folders, plugin.Folder{Path: f.byPathRoot(), Match: func(name string) bool { return numbered(name, "card") }})
 	}
-	if f.c.CDI != nil && f.c.CDIMode == cdi.On {
+	if f.c.CDI != nil && o.CDI == cdi.On {
 		w.Folders = append(w.Folders, f.c.CDI.Watch(Kind))
 	}
 	if unsettled {

@@ -278,7 +278,8 @@ func TestSharesAreOfTheirOwnCard(t *testing.T) {
 func TestWhatIsWatched(t *testing.T) {
 	root, o := golden(t, "i915-and-xe")
 	run, folder := t.TempDir(), cdi.New(t.TempDir(), nil)
-	f := family(t, root, o, func(c *Config) { c.RunDir, c.CDI, c.CDIMode = run, folder, cdi.On })
+	o.CDI = cdi.On
+	f := family(t, root, o, func(c *Config) { c.RunDir, c.CDI = run, folder })
 	scan(t, f)
 	w := f.Watch()
 	if diff := cmp.Diff([]string{"drm", "mei"}, w.Subsystems); diff != "" {

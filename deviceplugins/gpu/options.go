@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"github.com/inlay-project/inlay/deviceplugins/cdi"
 )
 
 // Values of the options that have names.
@@ -43,6 +45,8 @@ type Options struct {
 	HealthPeriod     Duration `json:"healthPeriod"`
 	HealthGrace      Duration `json:"healthGrace"`
 	WSL              bool     `json:"wsl"`
+	// CDI is by which way containers get cards: with On by CDI name. Empty is Auto. It is the process' setting.
+	CDI cdi.Mode `json:"-"`
 }
 
 // tempLimit is the default of all temperature limits.
