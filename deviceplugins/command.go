@@ -136,6 +136,9 @@ func (o *options) run(ctx context.Context) error {
 	})
 	group.Go(func() error {
 		source.follow(ctx, func(s config.Settings) {
+			if s.FPGA.Grant != settings.FPGA.Grant {
+				o.Log.Warnf("fpga.grant stays %s until the next start", settings.FPGA.Grant)
+			}
 			changed := families.configure(s)
 			if mode.set(s.FPGA.Mode) {
 				changed = append(changed, fpgas.Name())

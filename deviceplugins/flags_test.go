@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/inlay-project/inlay/integration/kubelet"
 )
 
 func TestMistakesInTheFlagsAreOneLineThatNamesTheFlag(t *testing.T) {
@@ -103,5 +105,20 @@ func TestLinksOnTheWayOfAPathStayInsideTheHostRoot(t *testing.T) {
 			}
 			return nil
 		})
+	}
+}
+
+// F8: the folders were fixed, so that nothing could be tried without a kubelet's own.
+func TestTheKubeletsFolderAndTheCDIFolderAreFlags_F8(t *testing.T) {
+	root := emulated(t, "dfl")
+	k, err := kubelet.Start(root + "/k")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = k.Stop() })
+	start(t, root, "--kubelet-dir", root+"/k", "--cdi-dir", root+"/c", "--fpga-mode", "region")
+	lists(t, limit, k, region, 1, "dfl-fme.0")
+	if _, err := os.Stat(root + "/c/intel.cdi.k8s.io-fpga-gate.yaml"); err != nil {
+		t.Error(err)
 	}
 }

@@ -241,7 +241,7 @@ func TestKubeletRestartsWhileWeRegister(t *testing.T) {
 	b.works(regionA, "dfl-fme.1")
 }
 
-func TestRegistrationIsTriedUntilItWorks(t *testing.T) {
+func TestRegistrationIsTriedUntilItWorks_F3(t *testing.T) {
 	b := newBench(t)
 	b.kubelet.RefuseNext(5)
 	b.startKubelet()
@@ -281,7 +281,7 @@ func TestFolderThatIsRemovedWithEverythingInIt(t *testing.T) {
 }
 
 // The reference's worst defect: the old stream's handler takes the next update, fails to send it and stops the new server.
-func TestStaleStreamTakesNothingFromTheNextOne(t *testing.T) {
+func TestStaleStreamTakesNothingFromTheNextOne_F1(t *testing.T) {
 	b := newBench(t)
 	b.startKubelet()
 	b.start()
@@ -314,7 +314,7 @@ func (b *bench) engineIDs() (ids []string) {
 	return ids
 }
 
-func TestSlowKubeletGetsTheNewestList(t *testing.T) {
+func TestSlowKubeletGetsTheNewestList_F4(t *testing.T) {
 	b := newBench(t, kubelettest.SlowStreams(30*time.Millisecond))
 	b.startKubelet()
 	b.start()

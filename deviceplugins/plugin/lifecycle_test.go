@@ -78,7 +78,7 @@ func TestAFamilyThatIsNotOfferedLosesItsDevicesAndGetsThemBack(t *testing.T) {
 	b.works(regionA, "dfl-fme.1")
 }
 
-func TestDevicesFlapWhileStreamsBreak(t *testing.T) {
+func TestDevicesFlapWhileStreamsBreak_F2(t *testing.T) {
 	b := newBench(t)
 	b.startKubelet()
 	b.start(func(c *plugin.Config) { c.Linger = 20 * time.Millisecond })
@@ -116,7 +116,7 @@ func TestDevicesFlapWhileStreamsBreak(t *testing.T) {
 	b.works(regionB, "b")
 }
 
-func TestResourcesDoNotWaitForEachOther(t *testing.T) {
+func TestResourcesDoNotWaitForEachOther_F3(t *testing.T) {
 	b := newBench(t)
 	// A kubelet that answers nobody: registrations hang in it until they time out.
 	if err := os.MkdirAll(b.folder, 0o755); err != nil {
@@ -240,7 +240,7 @@ func TestSocketOfADeadProcessIsReplaced(t *testing.T) {
 	b.await(regionA, "dfl-fme.0", "dfl-fme.1")
 }
 
-func TestShutdownTakesTheSocketsAway(t *testing.T) {
+func TestShutdownTakesTheSocketsAway_F7(t *testing.T) {
 	b := newBench(t)
 	b.rack.inv[regionB] = devices("x")
 	b.startKubelet()

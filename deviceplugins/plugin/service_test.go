@@ -139,7 +139,7 @@ func TestPreference(t *testing.T) {
 	}
 }
 
-func TestPreStartCanSayNo(t *testing.T) {
+func TestPreStartCanSayNo_F10(t *testing.T) {
 	b, p := newPickyBench(t)
 	p.preStart = func(ids []string) error { return fmt.Errorf("inlay-nri does not answer") }
 	if err := b.kubelet.PreStart(b.ctx, regionA, "a"); err == nil || !contains(err, regionA, "device a", "inlay-nri does not answer") {

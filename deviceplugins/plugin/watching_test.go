@@ -14,7 +14,7 @@ import (
 // slow takes the audits out of a test, so that only the event in question can have done it.
 func slow(c *plugin.Config) { c.Audit = time.Hour }
 
-func TestUeventOfASubsystemOfTheFamilyMeansAScan(t *testing.T) {
+func TestUeventOfASubsystemOfTheFamilyMeansAScan_F6(t *testing.T) {
 	b := newBench(t)
 	b.rack.watch.Subsystems = []string{"fpga_region"}
 	b.rack.watch.Ignore = func(e uevent.Event) bool { return e.DevPath == "/devices/opened" }

@@ -106,7 +106,7 @@ func compare(t *testing.T, file, got string) {
 	}
 }
 
-func TestLimits(t *testing.T) {
+func TestTheLimitIsOneAPodUnlessSaid_S2(t *testing.T) {
 	h := newHost(t, "testdata/both-nodes.txtar")
 	for _, tt := range []struct {
 		name               string

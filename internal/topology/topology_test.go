@@ -40,7 +40,7 @@ func tree(t *testing.T, files map[string]string) *hostfs.Root {
 
 const pci = "sys/devices/pci0000:3a/0000:3a:00.0/0000:3b:00.0"
 
-func TestNUMANodes(t *testing.T) {
+func TestNUMANodes_F9(t *testing.T) {
 	port := map[string]string{
 		"dev/dfl-port.0":                                      "",
 		"sys/class/fpga_region/region0":                       "-> ../../devices/pci0000:3a/0000:3a:00.0/0000:3b:00.0/fpga_region/region0",

@@ -76,7 +76,7 @@ func pod(parent string) *api.PodSandbox {
 var enclaves = map[string]string{"allocated.sgx.intel.com/enclave": "sgx-enclave-3"}
 
 // The limit is shown through NRI's own generator, as a runtime would pass it to runc.
-func TestAContainersLimitIsTheCgroups(t *testing.T) {
+func TestAContainersLimitIsTheCgroups_S6(t *testing.T) {
 	for _, tt := range []struct {
 		name, parent string
 		epc          *policy.EPC
