@@ -24,7 +24,7 @@ LINT_VERSION := v2.15.0
 LINT         := $(INLAY_CACHE)/bin/golangci-lint-$(LINT_VERSION)
 
 # What `make integration` compiles from source, once per machine (integration/components).
-COMPONENTS := containerd runc crio crio-1.34 etcd kubernetes
+COMPONENTS := containerd runc crio crio-1.34 etcd kubernetes kubelet critest
 
 # binary = folder
 BINARIES := \
@@ -66,6 +66,16 @@ test: ## all tests that need nothing but Go, with -race where a C compiler is fo
 integration: build ## real containerd, CRI-O and runc with an emulated card, faults included; root on Debian 12 or later
 	$(Q)$(GO) run ./integration/cmd/components build $(COMPONENTS)
 	$(Q)$(GO) test -tags integration -count=1 -timeout 45m ./integration/...
+
+.PHONY: cluster cluster-stop
+cluster: ## a one-node cluster with an emulated card and Inlay, left running; root on Debian 12 or later
+	$(Q)$(GO) run ./integration/cmd/cluster start $(CLUSTERFLAGS)
+cluster-stop: ## end it; it leaves nothing
+	$(Q)$(GO) run ./integration/cmd/cluster stop
+
+.PHONY: critest
+critest: ## critest on containerd and CRI-O with and without inlay-nri; the result goes to docs/results/critest.md; root
+	$(Q)$(GO) test -tags integration -count=1 -v -timeout 90m -run '^TestAllSpecs' ./integration/critest -args -full -result $(CURDIR)/docs/results/critest.md $(CRITESTFLAGS)
 
 .PHONY: bench
 bench: build ## the benchmark tables, each figure beside its baseline; root for those on real runtimes

@@ -108,7 +108,11 @@ func (c *Cache) build(ctx context.Context, r Recipe, work string) error {
 		return err
 	}
 	fmt.Fprintf(c.log, "building %s %s into %s\n", r.Name, r.Version, c.dir)
-	args := []string{"build", "-trimpath", "-tags", strings.Join(r.Tags, ","), "-ldflags", r.LDFlags, "-o", filepath.Join(work, "bin") + "/" + r.Binary}
+	command := []string{"build"}
+	if r.Test {
+		command = []string{"test", "-c"}
+	}
+	args := append(command, "-trimpath", "-tags", strings.Join(r.Tags, ","), "-ldflags", r.LDFlags, "-o", filepath.Join(work, "bin")+"/"+r.Binary)
 	if err := run(ctx, c.log, work, goEnv(r.CGO), "go", append(args, r.Packages...)...); err != nil {
 		return err
 	}

@@ -57,6 +57,7 @@ func TestKeyChangesWithTheRecipe(t *testing.T) {
 		"version": func(r *Recipe) { r.Version = "1.5.3" },
 		"flags":   func(r *Recipe) { r.LDFlags += " -s" },
 		"cgo":     func(r *Recipe) { r.CGO = false },
+		"test":    func(r *Recipe) { r.Test = true },
 		"C":       func(r *Recipe) { r.C = []CProgram{{Name: "pinns"}} },
 	} {
 		r := base

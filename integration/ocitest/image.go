@@ -26,6 +26,8 @@ type Image struct {
 	// Env, Entrypoint, Cmd and User are the image's defaults.
 	Env, Entrypoint, Cmd []string
 	User                 string
+	// StopSignal is what asks a container to end, e.g. SIGKILL; empty is SIGTERM.
+	StopSignal string
 }
 
 // File is one entry of the layer: a regular file with Data, or a link with Target.
@@ -84,6 +86,7 @@ type configValues struct {
 	Env        []string `json:"Env,omitempty"`
 	Entrypoint []string `json:"Entrypoint,omitempty"`
 	Cmd        []string `json:"Cmd,omitempty"`
+	StopSignal string   `json:"StopSignal,omitempty"`
 }
 
 type rootFS struct {
@@ -141,7 +144,7 @@ func (i Image) blobs(store map[string][]byte) (descriptor, error) {
 	}
 	cfg, err := json.Marshal(config{
 		Architecture: runtime.GOARCH, OS: "linux",
-		Config: configValues{User: i.User, Env: i.Env, Entrypoint: i.Entrypoint, Cmd: i.Cmd},
+		Config: configValues{User: i.User, Env: i.Env, Entrypoint: i.Entrypoint, Cmd: i.Cmd, StopSignal: i.StopSignal},
 		RootFS: rootFS{Type: "layers", DiffIDs: []string{"sha256:" + hexSum(layer.Bytes())}},
 	})
 	if err != nil {

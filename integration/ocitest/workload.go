@@ -18,9 +18,12 @@ var applets = [...]string{
 	"sleep", "stat", "sync", "test", "touch", "true", "wc",
 }
 
-// Pause is the image that holds a pod's namespaces open.
+// Pause is the image that holds a pod's namespaces open. As the first process of a PID
+// namespace, busybox does not end by SIGTERM.
 func Pause(busybox File) Image {
-	return Image{Name: PauseName, Files: []File{busybox}, Entrypoint: []string{busybox.Path, "sleep", "2147483647"}}
+	return Image{
+		Name: PauseName, Files: []File{busybox}, Entrypoint: []string{busybox.Path, "sleep", "2147483647"}, StopSignal: "SIGKILL",
+	}
 }
 
 // Workload is the image of the test containers: a shell with the usual commands, and

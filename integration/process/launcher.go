@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,6 +25,7 @@ type Launcher struct {
 	replies chan reply
 	exited  chan struct{}
 	log     string
+	pids    string // names the PID namespace, if it is not ours
 }
 
 type reply struct {
@@ -45,6 +47,10 @@ type LauncherOptions struct {
 	// PrivateNetwork gives the shell a network namespace of its own, in which even the
 	// loopback interface is down. Root only.
 	PrivateNetwork bool
+	// PrivatePIDs gives the shell, but not the prefix, a PID namespace of its own with a
+	// /proc that shows nobody else. What runs in it ends with the shell. Processes that
+	// are started have their ids of the outside all the same. Needs PrivateMounts.
+	PrivatePIDs bool
 	// Setup are commands that the shell runs after the mounts. Each must succeed.
 	Setup []string
 	// Env is the environment of the prefix and the shell.
@@ -63,7 +69,12 @@ func NewLauncher(ctx context.Context, o LauncherOptions) (*Launcher, error) {
 		return nil, err
 	}
 	defer log.Close()
-	args := append(append([]string{}, o.Prefix...), "/bin/sh", "-s")
+	args := slices.Clone(o.Prefix)
+	if o.PrivatePIDs {
+		// Its own mounts too: the prefix keeps the /proc in which it is.
+		args = append(args, "unshare", "--pid", "--mount", "--fork", "--kill-child", "--")
+	}
+	args = append(args, "/bin/sh", "-s")
 	shell := exec.Command(args[0], args[1:]...)
 	shell.Env, shell.Stderr = nonNil(o.Env), log
 	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -94,6 +105,11 @@ func NewLauncher(ctx context.Context, o LauncherOptions) (*Launcher, error) {
 		tail, _ := os.ReadFile(o.Log)
 		return nil, errors.Join(fmt.Errorf("launcher: %s: %w\n%s", strings.Join(args, " "), err, tail), l.Close(ctx))
 	}
+	if o.PrivatePIDs {
+		if l.pids, err = l.ask(ctx, "readlink /proc/self/ns/pid"); err != nil {
+			return nil, errors.Join(fmt.Errorf("launcher: %w", err), l.Close(ctx))
+		}
+	}
 	return l, nil
 }
 
@@ -102,6 +118,9 @@ func (o LauncherOptions) setup() string {
 	s := ""
 	if o.PrivateMounts {
 		s += "mount --make-rshared / && "
+		if o.PrivatePIDs {
+			s += "mount -t proc proc /proc && "
+		}
 		for _, b := range o.Binds {
 			s += fmt.Sprintf("mount --bind %s %s && ", quote(b[0]), quote(b[1]))
 		}
@@ -136,7 +155,37 @@ func (l *Launcher) Start(ctx context.Context, c Command) (*Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start %s: the shell answered %q", c.Name, answer)
 	}
+	if l.pids != "" {
+		if pid, err = outerPid(l.pids, pid); err != nil {
+			return nil, fmt.Errorf("start %s: %w", c.Name, err)
+		}
+	}
 	return adopt(c.Name, c.Log, pid)
+}
+
+// outerPid is our id of the process that has that one in another PID namespace.
+func outerPid(namespace string, inner int) (int, error) {
+	files, err := filepath.Glob("/proc/[0-9]*/ns/pid")
+	if err != nil {
+		return 0, err
+	}
+	for _, f := range files {
+		if link, err := os.Readlink(f); err != nil || link != namespace {
+			continue
+		}
+		dir := filepath.Dir(filepath.Dir(f))
+		status, err := os.ReadFile(filepath.Join(dir, "status"))
+		if err != nil {
+			continue // ended
+		}
+		for line := range strings.Lines(string(status)) {
+			ids, found := strings.CutPrefix(line, "NSpid:")
+			if fields := strings.Fields(ids); found && len(fields) > 0 && fields[len(fields)-1] == strconv.Itoa(inner) {
+				return strconv.Atoi(filepath.Base(dir))
+			}
+		}
+	}
+	return 0, fmt.Errorf("process %d of %s has ended at once", inner, namespace)
 }
 
 // Close ends the shell and with it the prefix. Programs that were started through the

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -155,5 +156,39 @@ func TestPrivateMountsStayInside(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "inside")); err == nil {
 		t.Error("the mount is visible on the host")
+	}
+}
+
+func TestPrivatePIDsShowNobodyElseAndEndWithTheShell(t *testing.T) {
+	if err := exec.Command("unshare", "--mount", "--pid", "--fork", "true").Run(); err != nil {
+		t.Skip("this machine allows no PID namespace (root only): ", err)
+	}
+	l, err := NewLauncher(t.Context(), LauncherOptions{
+		PrivateMounts: true, PrivatePIDs: true, Log: filepath.Join(t.TempDir(), "log"), Env: []string{"PATH=/usr/bin:/bin"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := l.Start(t.Context(), Command{
+		Name: "looker", Path: "/bin/sh", Args: []string{"-c", "echo self $$; echo " + strconv.Itoa(os.Getpid()) + " is $(test -d /proc/" + strconv.Itoa(os.Getpid()) + " && echo seen || echo unseen); sleep 60 & wait"},
+		Env: []string{"PATH=/usr/bin:/bin"}, Log: filepath.Join(t.TempDir(), "log"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.WaitForOutput(short(t), "is unseen"); err != nil {
+		t.Error(err)
+	}
+	if strings.Contains(p.Output(), "self "+strconv.Itoa(p.Pid())+"\n") {
+		t.Errorf("Pid() is the one of the inside: %q", p.Output())
+	}
+	if line, err := os.ReadFile("/proc/" + strconv.Itoa(p.Pid()) + "/cmdline"); err != nil || !strings.Contains(string(line), "self $$") {
+		t.Errorf("Pid() is another's: %q, %v", line, err)
+	}
+	if err := l.Close(short(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Wait(short(t)); err != nil {
+		t.Error(err)
 	}
 }
