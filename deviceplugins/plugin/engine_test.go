@@ -386,7 +386,7 @@ func TestUnhealthyDeviceStaysInTheListAndIsNotGivenOut(t *testing.T) {
 	if _, err := b.kubelet.Allocate(b.ctx, regionA, "dfl-fme.0"); err == nil || !contains(err, "dfl-fme.0", "ids read all ones") {
 		t.Errorf("allocation of a sick device: %v", err)
 	}
-	if _, err := b.kubelet.Allocate(b.ctx, regionA, "dfl-fme.7"); err == nil || !contains(err, "dfl-fme.7") {
+	if _, err := b.kubelet.Allocate(b.ctx, regionA, "dfl-fme.7"); err == nil || !contains(err, `device "dfl-fme.7" is not there (any more)`) {
 		t.Errorf("allocation of an unknown device: %v", err)
 	}
 	b.rack.set(func(r *rack) { r.inv = plugin.Inventory{regionA: devices("dfl-fme.0", "dfl-fme.1")} })

@@ -30,6 +30,9 @@ func TestSocketNames(t *testing.T) {
 		if (err != nil) != tc.tooLong {
 			t.Errorf("%s in %s: %v", tc.resource, tc.folder, err)
 		}
+		if tc.tooLong && !strings.Contains(err.Error(), "bytes, a unix socket address holds 107: the kubelet cannot dial it") {
+			t.Errorf("%s in %s: %v", tc.resource, tc.folder, err)
+		}
 		if tc.want != "" && got != tc.want {
 			t.Errorf("%s in %s: %s", tc.resource, tc.folder, got)
 		}

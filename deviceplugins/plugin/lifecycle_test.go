@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -155,6 +156,9 @@ func TestNewestOfTwoInstancesServes(t *testing.T) {
 		r := b.engine.Status().Resources[0]
 		return r.Standby && !r.Registered && !b.engine.Status().Ready()
 	})
+	if missing, want := b.engine.Status().Missing, "resource "+regionA+": another process serves it, standing by"; !slices.Equal(missing, []string{want}) {
+		t.Errorf("what is missing: %q, want %q", missing, want)
+	}
 
 	// What the older one finds does not reach the kubelet any more, over a restart of the kubelet either.
 	b.rack.set(func(r *rack) { r.inv = plugin.Inventory{regionA: devices("old")} })

@@ -15,10 +15,13 @@ import (
 	"github.com/inlay-project/inlay/internal/uevent"
 )
 
-// The first event of a burst scans at once, the rest together after a pause: as long as two scans take, within these.
+// The first event of a burst scans at once, the rest together after a pause: as long as the scan took, within these, and
+// twice and four times that where the burst goes on. So a device that comes with several events is there soon, and events
+// without end cost a fifth of a processor.
 const (
 	leastPause = 5 * time.Millisecond
 	mostPause  = 100 * time.Millisecond
+	mostBurst  = 2 // doublings
 )
 
 // settle is when to look again after an event that left something unreadable: drivers announce a device before all of
@@ -113,7 +116,7 @@ func (s *scanner) wants(event uevent.Event) bool {
 func (s *scanner) run(ctx context.Context) {
 	s.follow()
 	s.trigger("start", time.Now())
-	settling := len(settle)
+	settling, burst := len(settle), 0
 	timer := time.NewTimer(time.Hour) // for settle; stopped while there is nothing to wait for
 	timer.Stop()
 	defer timer.Stop()
@@ -139,7 +142,7 @@ func (s *scanner) run(ctx context.Context) {
 		}
 		began := time.Now()
 		whole := s.scan(ctx, *why)
-		pause := min(max(2*time.Since(began), leastPause), mostPause)
+		pause := min(max(time.Since(began)<<burst, leastPause), mostPause)
 		if s.follow() {
 			s.trigger("start", time.Now()) // what has come into view may have changed before it was watched
 		}
@@ -151,6 +154,11 @@ func (s *scanner) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-time.After(pause):
+		}
+		if len(s.signal) == 0 {
+			burst = 0
+		} else if burst < mostBurst {
+			burst++
 		}
 	}
 }

@@ -203,7 +203,7 @@ func TestMoreDevicesThanAMessageHolds(t *testing.T) {
 	if n := r.Allocatable(); n < 50_000 || n >= len(ids) {
 		t.Errorf("%d of %d devices offered", n, len(ids))
 	}
-	if s := b.engine.Status().Resources[0]; s.Err == nil || !contains(s.Err, "not offered") {
+	if s := b.engine.Status().Resources[0]; s.Err == nil || !contains(s.Err, "devices are more than one message to the kubelet holds: the last ", " are not offered") {
 		t.Errorf("status says %v", s.Err)
 	}
 }
