@@ -20,6 +20,7 @@ var sameAs = map[string]string{
 	"af":               "",
 	"region":           "mode: region",
 	"regiondevel":      "mode: regiondevel",
+	"sgx":              "families: [fpga, sgx]",
 	"webhook":          "node: {enabled: false}",
 	"crio-hooks":       `{mode: region, nri: {mode: "off"}}`,
 	"preinstalled-nri": "{mode: region, nri: {mode: preinstalled}}",
@@ -224,9 +225,9 @@ func TestTheChartKeepsTheKindsUnlessToldOtherwise(t *testing.T) {
 func TestImagesAreNamedByTagOrDigest(t *testing.T) {
 	digest := "sha256:" + strings.Repeat("a", 64)
 	for values, want := range map[string]string{
-		"":                   "inlay/inlay-node:devel",
-		"{image: {tag: v1}}": "inlay/inlay-node:v1",
-		"{image: {digest: '" + digest + "', tag: v1}}": "inlay/inlay-node@" + digest,
+		"":                   "docker.io/inlay/inlay-node:devel",
+		"{image: {tag: v1}}": "docker.io/inlay/inlay-node:v1",
+		"{image: {digest: '" + digest + "', tag: v1}}": "docker.io/inlay/inlay-node@" + digest,
 		"{image: {repository: 'r.example:5000/a/b'}}":  "r.example:5000/a/b:devel",
 	} {
 		if values != "" {

@@ -11,7 +11,7 @@
 //		c.StoreBitstream(integration.NLB3)
 //		c.InstallInlay(cluster.Install{Overlay: "region"})
 //		c.WaitAllocatable("fpga.intel.com/region-"+emulator.DefaultInterface, 1)
-//		c.Apply(cluster.Function("default", "nlb3", emulator.DefaultInterface, integration.NLB3, "region"))
+//		c.Grant("default", "nlb3", integration.NLB3, "region") // an AcceleratorFunction
 //		pod := cluster.PodSpec{Name: "reader", Resources: map[string]int64{"fpga.intel.com/nlb3": 1}}
 //		c.RunPod(pod)
 //		t.Log(c.Ports(pod), c.Kubectl("describe", "pod", pod.Name))

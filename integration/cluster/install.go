@@ -106,7 +106,7 @@ func (c *Cluster) tags(ctx context.Context, dir string) ([]imageTag, error) {
 		}
 		name, tag, _ := strings.Cut(filepath.Base(reference), ":")
 		if tag != ImageVersion {
-			tags = append(tags, imageTag{Name: "inlay/" + name, NewTag: tag})
+			tags = append(tags, imageTag{Name: "docker.io/inlay/" + name, NewTag: tag})
 		}
 	}
 	return tags, nil

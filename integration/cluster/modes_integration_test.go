@@ -19,7 +19,7 @@ import (
 func TestAfModeGivesThePortThatHoldsTheFunction(t *testing.T) {
 	c := kit.Start(t, Options{Cards: []string{"dfl:ports=2,afu=" + integration.NLB0 + "/" + integration.NLB3}})
 	c.InstallInlay(Install{Overlay: "af"})
-	c.Apply(Function("", "nlb3", emulator.DefaultInterface, integration.NLB3, "af"))
+	c.Grant("", "nlb3", integration.NLB3, "af")
 	pod := PodSpec{Name: "reader", Resources: map[string]int64{"fpga.intel.com/nlb3": 1}}
 	c.RunPod(pod)
 	if diff := cmp.Diff(map[string]string{"dfl-port.1": integration.NLB3}, c.Ports(pod)); diff != "" {
@@ -39,7 +39,7 @@ func TestWithoutAMappingAPodIsRefusedAndToldWhy(t *testing.T) {
 	c.WaitAllocatable(region, 1)
 	c.Kubectl("create", "namespace", "granted")
 	c.Kubectl("create", "namespace", "without")
-	c.Apply(Function("granted", "nlb3", emulator.DefaultInterface, integration.NLB3, "region"))
+	c.Grant("granted", "nlb3", integration.NLB3, "region")
 	granted := PodSpec{Name: "granted", Namespace: "granted", Resources: map[string]int64{"fpga.intel.com/nlb3": 1}}
 	c.RunPod(granted)
 	c.Delete(granted)

@@ -95,9 +95,9 @@ func (c *Cluster) newRuntime(o Options) error {
 	if err != nil {
 		return err
 	}
-	// deploy/ names its images without a registry; CRI-O wants to be told one.
+	// None is searched: deploy/ has to name its images in full, or CRI-O finds none of them.
 	registries := filepath.Join(c.runtimeDir(), "registries.conf")
-	if err := os.WriteFile(registries, []byte("unqualified-search-registries = [\"docker.io\"]\n"), 0o644); err != nil {
+	if err := os.WriteFile(registries, []byte("unqualified-search-registries = []\n"), 0o644); err != nil {
 		return err
 	}
 	c.runtime = runtime

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/inlay-project/inlay/fpga/emulator"
 	"github.com/inlay-project/inlay/integration/ocitest"
 )
 
@@ -238,4 +239,28 @@ func (c *Cluster) AwaitGone(ctx context.Context, limit time.Duration, namespace,
 func Function(namespace, name, iface, afu, mode string) string {
 	return fmt.Sprintf("---\n{apiVersion: fpga.intel.com/v2, kind: AcceleratorFunction, metadata: {name: %s, namespace: %s}, spec: {afuId: %q, interfaceId: %q, mode: %s}}\n",
 		name, cmp.Or(namespace, metav1.NamespaceDefault), afu, iface, mode)
+}
+
+// grantedInARow is how many questions the webhook must answer in a row: which of its replicas is asked is chance.
+const grantedInARow = 4
+
+// Grant applies a mapping to a namespace and waits until the webhook admits pods by it, which takes it some
+// milliseconds.
+func (c *Cluster) Grant(ctx context.Context, limit time.Duration, namespace, name, afu, mode string) error {
+	if r := c.Admin().Try(ctx, Function(namespace, name, emulator.DefaultInterface, afu, mode), "apply", "-f", "-"); r.Err != nil {
+		return r.Err
+	}
+	pod := PodSpec{Name: "asks-for-" + name, Namespace: namespace, Resources: map[string]int64{"fpga.intel.com/" + name: 1}}.Pod()
+	granted := 0
+	return c.Await(ctx, limit, "mapping "+name, func(ctx context.Context) error {
+		_, err := c.client.CoreV1().Pods(pod.Namespace).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		if err != nil {
+			granted = 0
+			return err
+		}
+		if granted++; granted < grantedInARow {
+			return fmt.Errorf("granted %d times", granted)
+		}
+		return nil
+	})
 }

@@ -23,8 +23,8 @@ func TestFromNothingToAProgrammedPod(t *testing.T) {
 			c.InstallInlay(Install{Overlay: "region"})
 			c.Phases.Time("the region allocatable", func() { c.WaitAllocatable(region, 1) })
 			c.Phases.Time("AcceleratorFunctions", func() {
-				c.Apply(Function("", "nlb3", emulator.DefaultInterface, integration.NLB3, "region") +
-					Function("", "nlb0", emulator.DefaultInterface, integration.NLB0, "region"))
+				c.Grant("", "nlb3", integration.NLB3, "region")
+				c.Grant("", "nlb0", integration.NLB0, "region")
 			})
 			// The card has one region: the second pod can run only if the first one has given it back.
 			for _, want := range [][2]string{{"nlb3", integration.NLB3}, {"nlb0", integration.NLB0}} {

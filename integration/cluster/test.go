@@ -65,6 +65,12 @@ func (c *Test) Apply(yaml string) {
 	c.must(c.Admin().Try(c.t.Context(), yaml, "apply", "-f", "-").Err)
 }
 
+// Grant gives a namespace (empty is default) a function of the default interface by a name; mode is af or region.
+func (c *Test) Grant(namespace, name, afu, mode string) {
+	c.t.Helper()
+	c.must(c.Cluster.Grant(c.t.Context(), podLimit, namespace, name, afu, mode))
+}
+
 // InstallInlay installs Inlay and waits until all of its pods are ready.
 func (c *Test) InstallInlay(i Install) {
 	c.t.Helper()

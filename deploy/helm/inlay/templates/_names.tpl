@@ -60,6 +60,11 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- end -}}
 {{- end -}}
 
+{{/* Whether enclaves are offered, and can be held to their pods' limits; empty = no. */}}
+{{- define "inlay.enclaves" -}}
+{{- if and (ne .Values.nri.mode "off") (or (has "sgx" .Values.families) (has "auto" .Values.families)) }}yes{{ end -}}
+{{- end -}}
+
 {{/* The least that a container can have. */}}
 {{- define "inlay.least" -}}
 allowPrivilegeEscalation: false
@@ -68,13 +73,27 @@ capabilities:
   drop: [ALL]
 {{- end -}}
 
-{{/* Where the hardware is seen. Parts of /sys, so that neither control groups nor debugfs come along. */}}
+{{/* Whether other families than FPGAs are offered. */}}
+{{- define "inlay.others" -}}
+{{- if ne (join "," .Values.families) "fpga" }}yes{{ end -}}
+{{- end -}}
+
+{{/* Whether a configuration file is looked for. */}}
+{{- define "inlay.config" -}}
+{{- if or .Values.config (include "inlay.others" .) }}yes{{ end -}}
+{{- end -}}
+
+{{/* Where the hardware is seen. Parts of /sys, so that neither control groups nor debugfs come along. Takes writable:
+whether VFs of QAT cards are bound from here. */}}
 {{- define "inlay.hardware" -}}
+{{- $writable := .writable }}
 {{- range list "class" "bus" "dev" "devices" }}
 - name: sys-{{ . }}
   mountPath: /host/sys/{{ . }}
+  {{- if not (and $writable (eq . "devices")) }}
   readOnly: true
   recursiveReadOnly: IfPossible
+  {{- end }}
 {{- end }}
 - name: dev
   mountPath: /host/dev
