@@ -177,12 +177,18 @@ func narrowed(nodes []ast.Node, name string) []ast.Node {
 			if !ok || s != name && strings.ReplaceAll(s, " ", "_") != name {
 				return true
 			}
-			for k := len(stack) - 1; k >= 0; k-- {
-				switch stack[k].(type) {
+			for k := len(stack) - 2; k >= 0; k-- {
+				switch e := stack[k].(type) {
+				case *ast.KeyValueExpr:
+					if e.Key != n { // the case's name is a field of it
+						continue
+					}
 				case *ast.CompositeLit, *ast.CallExpr:
-					found = append(found, stack[k])
-					return true
+				default:
+					continue
 				}
+				found = append(found, stack[k])
+				break
 			}
 			return true
 		})

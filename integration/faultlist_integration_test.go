@@ -14,9 +14,11 @@ import (
 	"github.com/inlay-project/inlay/internal/record"
 )
 
+// unseen is what a pod shows whose container inlay-nri was not asked about: the gate's words, or PreStartContainer's.
+const unseen = `inlay-nri did not see this container: it was created while|no answer from inlay-nri( on \S+)?: `
+
 // faults is the list of what can go wrong; see type fault for what each must show.
 func faults() []fault {
-	const unseen = `did not see this container|no answer from inlay-nri`
 	otherNamespace := StandardPolicy()
 	otherNamespace.Namespaces = map[string]policy.Namespace{"team-b": otherNamespace.Namespaces[Namespace]}
 	old := StandardPolicy()
@@ -54,12 +56,12 @@ func faults() []fault {
 			},
 		},
 		{
-			name: "the kubelet does not answer", also: crioOnly, cause: `podresources.*(deadline|Deadline)`,
+			name: "the kubelet does not answer", also: crioOnly, cause: `whose the devices are cannot be checked: kubelet's podresources .*[dD]eadline`,
 			inject: func(r *faultRun) { r.Kubelet.SetSilent(true) },
 			lift:   func(r *faultRun) { r.Kubelet.SetSilent(false) },
 		},
 		{
-			name: "the hook's program is missing", also: everyCRIO, cause: `hook is missing on this node`,
+			name: "the hook's program is missing", also: everyCRIO, cause: `hook is missing on this node: open `,
 			inject: func(r *faultRun) { r.RemoveHook() },
 			lift:   func(r *faultRun) { r.InstallHook() },
 		},
@@ -70,14 +72,19 @@ func faults() []fault {
 			lift:   func(r *faultRun) { r.InstallHook() },
 		},
 		{
-			name: "the bitstream is missing", also: crioOnly, cause: NLB3 + `.*not found`,
+			name: "the bitstream is missing", also: crioOnly, cause: NLB3 + `\.gbs: not found, nor is a \.aocx file of that name`,
 			inject: func(r *faultRun) { r.node.RemoveFile(r.node.BitstreamFile(Interface, NLB3)) },
 			lift:   restoreBitstream,
 		},
 		{
-			name: "the bitstream is corrupt", cause: NLB3 + `.*(shorter|magic|invalid|GBS)`,
+			name: "the bitstream is cut off", cause: NLB3 + `\.gbs: header: \d+ bytes of \d+`,
+			inject: func(r *faultRun) { r.node.PutFile(r.node.BitstreamFile(Interface, NLB3), []byte("XeonFPGA")) },
+			lift:   restoreBitstream,
+		},
+		{
+			name: "the bitstream is none", cause: NLB3 + `\.gbs: header: no GBS magic`,
 			inject: func(r *faultRun) {
-				r.node.PutFile(r.node.BitstreamFile(Interface, NLB3), []byte("XeonFPGA, but no more than that"))
+				r.node.PutFile(r.node.BitstreamFile(Interface, NLB3), []byte("something else, though of some length"))
 			},
 			lift: restoreBitstream,
 		},
@@ -96,23 +103,23 @@ func faults() []fault {
 			lift:   restoreBitstream,
 		},
 		{
-			name: "the PR fails with EIO", also: everyCRIO, cause: `dfl-port\.0.*` + NLB3 + `.*(input/output error|EIO)`,
+			name: "the PR fails with EIO", also: everyCRIO, cause: `dfl-port\.0.*` + NLB3 + `.*partial reconfiguration: .*input/output error`,
 			inject: func(r *faultRun) { r.node.SetFaults(emulator.Faults{"*": {PRErrno: "EIO", PRStatus: []string{"crc"}}}) },
 			lift:   healCard,
 		},
 		{
-			name: "the PR loads another function", cause: `dfl-port\.0.*` + NLB3 + `.*read back ` + NLB0,
+			name: "the PR loads another function", cause: `dfl-port\.0.*` + NLB3 + `.*read back ` + NLB0 + `, expected `,
 			inject: func(r *faultRun) { r.node.SetFaults(emulator.Faults{"*": {PRLoads: "none"}}) },
 			lift:   healCard,
 		},
 		{
-			name: "the PR hangs beyond the hook's timeout", also: crioOnly, cause: `dfl-port\.0.*` + NLB3 + `.*(programming|over)`,
+			name: "the PR hangs beyond the hook's timeout", also: crioOnly, cause: `dfl-port\.0.*` + NLB3 + `.*the kernel is still programming it: gave up after \d+s`,
 			options: InlayOptions{HookTimeout: 4 * time.Second},
 			inject:  func(r *faultRun) { r.node.SetFaults(emulator.Faults{"*": {PRHang: true}}) },
 			lift:    healCard,
 		},
 		{
-			name: "the hook is killed in the middle", also: crioOnly, cause: `createRuntime hook.*killed`,
+			name: "the hook is killed in the middle", also: crioOnly, cause: `createRuntime hook.*signal: killed`,
 			inject: func(r *faultRun) { r.node.SetFaults(emulator.Faults{"*": {PRDelay: "1500ms"}}) },
 			during: func(r *faultRun) {
 				r.node.eventually("the program hook", func() error {
@@ -127,12 +134,12 @@ func faults() []fault {
 			lift: healCard,
 		},
 		{
-			name: "the card is dead", cause: `dfl-fme\.0.*(all ones|does not answer)`,
+			name: "the card is dead", cause: `interface id of dfl-fme\.0 reads as all ones: the card does not answer`,
 			admitted: func(r *faultRun) { r.node.SetFaults(emulator.Faults{"dfl-fme.0": {Dead: true}}) },
 			lift:     healCard,
 		},
 		{
-			name: "the record stands in a pod annotation", also: everyCRIO, cause: `the pod itself carries`,
+			name: "the record stands in a pod annotation", also: everyCRIO, cause: `the pod itself carries the annotation \S+, which only the device plugin may set`,
 			inject: func(r *faultRun) {
 				r.request.PodAnnotations = map[string]string{record.Key("region-" + Interface): "dfl-fme.0@0000:3b:00.0"}
 			},
@@ -151,7 +158,7 @@ func faults() []fault {
 			},
 		},
 		{
-			name: "the card was renumbered over a restart of the kubelet", also: crioOnly, cause: `delete the pod`,
+			name: "the card was renumbered over a restart of the kubelet", also: crioOnly, cause: `it is another one now: \S+ is at \S+ now, it was allocated at \S+; delete the pod`,
 			inject: func(r *faultRun) {
 				r.request.Forge = forgeRecord(func(v string) string { return strings.Replace(v, "@0000:", "@0001:", 1) })
 			},
@@ -173,7 +180,7 @@ func faults() []fault {
 			lift: askAgain,
 		},
 		{
-			name: "one pair too few", cause: `asks for none|FPGA_`,
+			name: "one pair too few", cause: `a region comes with a function, and the container asks for none \(FPGA_AFU_n\)`,
 			inject: func(r *faultRun) { r.request.Env = nil },
 			lift:   askAgain,
 		},
@@ -183,7 +190,7 @@ func faults() []fault {
 			lift:   restorePolicy,
 		},
 		{
-			name: "the policy file is old", cause: `nothing is granted: policy file is too old`,
+			name: "the policy file is old", cause: `nothing is granted: policy file is too old \(last in step with the API server \S+ ago, 1h0m0s are allowed\): `,
 			options: InlayOptions{PolicyMaxAge: time.Hour},
 			inject:  func(r *faultRun) { r.WritePolicy(old) },
 			lift:    restorePolicy,

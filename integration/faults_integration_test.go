@@ -3,17 +3,21 @@
 package integration
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/inlay-project/inlay/docs"
 )
 
 // A fault is one thing that goes wrong around a request for a region with NLB3. For
 // each, four things must hold: while it lasts the container does not run, not even
-// without its FPGA; the refusal names the cause; plain containers start in time and
-// unchanged; once it is lifted the same request runs with the right function.
+// without its FPGA; the refusal names the cause, in the words of docs/diagnose.md; plain
+// containers start in time and unchanged; once it is lifted the same request runs with
+// the right function.
 type fault struct {
 	name string
 	// cause is a regular expression that the refusal must match.
@@ -120,6 +124,8 @@ func (f fault) run(t *testing.T, runtime RuntimeName, p protection) {
 	}
 	if err == nil || !regexp.MustCompile(f.cause).MatchString(err.Error()) {
 		t.Errorf("the refusal does not name the cause %q: %v", f.cause, err)
+	} else if wrong := onThePage(f.name, err.Error()); wrong != nil {
+		t.Error(wrong)
 	}
 	t.Logf("refused: %v", err)
 	n.MustBePlain("after the refusal", reference)
@@ -129,6 +135,22 @@ func (f fault) run(t *testing.T, runtime RuntimeName, p protection) {
 	if got := strings.Join(r.w.Functions(), " "); got != NLB3 {
 		t.Errorf("after the fault the container reads %q through its ports, want %s", got, NLB3)
 	}
+}
+
+// onThePage tells whether a row of docs/diagnose.md names the fault and has the message
+// that its refusal was seen with.
+func onThePage(fault, refusal string) error {
+	rows, err := docs.Explanations(refusal)
+	if err != nil {
+		return err
+	}
+	test := docs.Test{Package: "integration", Function: "TestFaults", Case: fault}
+	for _, row := range rows {
+		if slices.Contains(row.Tests, test) {
+			return nil
+		}
+	}
+	return fmt.Errorf("docs/diagnose.md has no row of %q with a message of it: %s", test, refusal)
 }
 
 // The runtime's own restart is no fault of a request: inlay-nri has to be back within a

@@ -17,14 +17,14 @@ func TestACardThatNoDriverMadeADeviceOfIsNamed(t *testing.T) {
 		name, tree string
 		want       []string // in reason and remedy
 	}{
-		{"no driver", pci, []string{"without a driver", "modprobe dfl-pci"}},
+		{"no driver", pci, []string{"an FPGA card (8086:09c4) without a driver: the module dfl-pci is not loaded", "modprobe dfl-pci"}},
 		{
 			"another driver", pci + "-- sys/bus/pci/devices/0000:3b:00.0/driver --\n-> ../../drivers/vfio-pci\n-- sys/bus/pci/drivers/vfio-pci/bind --\n",
-			[]string{"bound to vfio-pci", "drivers/vfio-pci/unbind"},
+			[]string{"that is bound to vfio-pci, which offers it to virtual machines", "drivers/vfio-pci/unbind"},
 		},
 		{
 			"a driver that made nothing", pci + "-- sys/bus/pci/devices/0000:3b:00.0/driver --\n-> ../../drivers/dfl-pci\n-- sys/bus/pci/drivers/dfl-pci/bind --\n",
-			[]string{"has made no FME", "dmesg"},
+			[]string{"the driver dfl-pci has made no FME of this FPGA card", "dmesg"},
 		},
 		{"another vendor's", strings.Replace(pci, "0x8086", "0x10ee", 1), nil},
 		{"another device", strings.Replace(pci, "0x09c4", "0x1533", 1), nil},

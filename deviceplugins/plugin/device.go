@@ -24,7 +24,8 @@ type Device struct {
 	Health string
 	// Reason says in words why the device is unhealthy.
 	Reason string
-	// NUMA nodes of the device. Nil gives the kubelet no topology, an empty list one without nodes.
+	// NUMA nodes of the device. Nil is that they are not known, an empty list that it has none; the kubelet gets no topology
+	// in either case.
 	NUMA []int
 	// Grant is what a container gets with this device.
 	Grant Grant

@@ -47,7 +47,7 @@ func newSnapshot(devices []Device, since time.Time) *snapshot {
 
 func listEntry(d Device) *v1beta1.Device {
 	entry := &v1beta1.Device{ID: d.ID, Health: d.Health}
-	if d.NUMA != nil {
+	if len(d.NUMA) > 0 { // a topology without nodes hides the device from the kubelet's GetAllocatableResources
 		entry.Topology = &v1beta1.TopologyInfo{}
 		for _, n := range d.NUMA {
 			entry.Topology.Nodes = append(entry.Topology.Nodes, &v1beta1.NUMANode{ID: int64(n)})

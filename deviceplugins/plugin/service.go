@@ -117,6 +117,7 @@ func (s *service) allocate(ctx context.Context, ids []string) (answer *v1beta1.C
 }
 
 // GetPreferredAllocation never fails for an opinion: without a usable one it answers what the kubelet would do by itself.
+// More devices than there are to choose from is a mistake of the caller's.
 func (s *service) GetPreferredAllocation(_ context.Context, req *v1beta1.PreferredAllocationRequest) (*v1beta1.PreferredAllocationResponse, error) {
 	preferrer, ok := s.family.(Preferrer)
 	if !ok {
@@ -124,17 +125,23 @@ func (s *service) GetPreferredAllocation(_ context.Context, req *v1beta1.Preferr
 	}
 	out := &v1beta1.PreferredAllocationResponse{}
 	for _, container := range req.GetContainerRequests() {
-		ids := s.prefer(preferrer, container)
+		ids, err := s.prefer(preferrer, container)
+		if err != nil {
+			return nil, err
+		}
 		out.ContainerResponses = append(out.ContainerResponses, &v1beta1.ContainerPreferredAllocationResponse{DeviceIDs: ids})
 	}
 	return out, nil
 }
 
-func (s *service) prefer(preferrer Preferrer, req *v1beta1.ContainerPreferredAllocationRequest) []string {
+func (s *service) prefer(preferrer Preferrer, req *v1beta1.ContainerPreferredAllocationRequest) ([]string, error) {
 	must, size := req.GetMustIncludeDeviceIDs(), int(req.GetAllocationSize())
 	names := slices.Concat(req.GetAvailableDeviceIDs(), must)
 	slices.Sort(names)
 	names = slices.Compact(names)
+	if size > len(names) {
+		return nil, status.Errorf(codes.InvalidArgument, "%s: %d devices wanted of %d that are available", s.resource, size, len(names))
+	}
 	snap := s.feed.load()
 	available := make([]Device, 0, len(names))
 	for _, id := range names {
@@ -150,7 +157,7 @@ func (s *service) prefer(preferrer Preferrer, req *v1beta1.ContainerPreferredAll
 		err = checkPreference(ids, names, must, size)
 	}
 	if err == nil {
-		return ids
+		return ids, nil
 	}
 	s.log.WithError(err).WithField("resource", s.resource).Warn("no usable preference among devices, the first free ones are taken")
 	ids = slices.Clone(must)
@@ -159,7 +166,7 @@ func (s *service) prefer(preferrer Preferrer, req *v1beta1.ContainerPreferredAll
 			ids = append(ids, d.ID)
 		}
 	}
-	return ids
+	return ids, nil
 }
 
 // checkPreference holds a preference against the API's rules; names is sorted.

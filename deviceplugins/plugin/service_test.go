@@ -139,6 +139,17 @@ func TestPreference(t *testing.T) {
 	}
 }
 
+func TestAPreferenceForMoreThanThereIsIsRefused(t *testing.T) {
+	b, p := newPickyBench(t)
+	p.prefer = func(available []plugin.Device, _ []string, _ int) ([]string, error) { return []string{"a", "b"}, nil }
+	if got, err := b.kubelet.Prefer(b.ctx, regionA, []string{"b", "a"}, []string{"a"}, 3); status.Code(err) != codes.InvalidArgument {
+		t.Errorf("%v, %v", got, err)
+	}
+	if got, err := b.kubelet.Prefer(b.ctx, regionA, []string{"b", "a"}, []string{"a"}, 2); err != nil || len(got) != 2 {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
 func TestPreStartCanSayNo_F10(t *testing.T) {
 	b, p := newPickyBench(t)
 	p.preStart = func(ids []string) error { return fmt.Errorf("inlay-nri does not answer") }
@@ -172,13 +183,14 @@ func TestOptionsOfAPlainFamily(t *testing.T) {
 	}
 }
 
-func TestTopologyOfDevices(t *testing.T) {
+// The kubelet lists a device once for each node of its topology, and so not at all if it has one without nodes.
+func TestADeviceWithoutNUMANodesHasNoTopology(t *testing.T) {
 	b := newBench(t)
 	b.rack.inv[regionA] = []plugin.Device{{ID: "empty", NUMA: []int{}}, {ID: "none"}, {ID: "two", NUMA: []int{0, 1}}}
 	b.startKubelet()
 	b.start()
 	r := b.await(regionA, "empty", "none", "two")
-	if r.Devices[0].Topology == nil || len(r.Devices[0].Topology.Nodes) != 0 || r.Devices[1].Topology != nil || r.Devices[2].Topology.Nodes[1].ID != 1 {
+	if r.Devices[0].Topology != nil || r.Devices[1].Topology != nil || r.Devices[2].Topology.Nodes[1].ID != 1 {
 		t.Errorf("topology %v", r.Devices)
 	}
 }

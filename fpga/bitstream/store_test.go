@@ -329,7 +329,7 @@ func TestFileThatIsWrittenMeanwhileIsNoticed(t *testing.T) {
 	if err := os.Truncate(path, 100); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Unchanged(); !errors.Is(err, bitstream.ErrChanged) {
+	if err := b.Unchanged(); !errors.Is(err, bitstream.ErrChanged) || !strings.HasSuffix(err.Error(), ": changed while it was in use") {
 		t.Errorf("Unchanged: %v, want ErrChanged", err)
 	}
 }

@@ -26,7 +26,7 @@ type stored struct {
 	iface string
 }
 
-func (s stored) Run(ctx context.Context, h follow.Handler) {
+func (s stored) Run(ctx context.Context, h follow.Handler[v2.Object]) {
 	var all []v2.Object
 	for _, o := range append(Mappings(), Invalid()...) {
 		var iface string

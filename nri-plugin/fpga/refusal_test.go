@@ -126,7 +126,7 @@ func TestEachRefusalNamesItsCause(t *testing.T) {
 		{"policy broken", func(h *host) {
 			h.allow(policy.Policy{Format: 1})
 			h.write("/var/lib/inlay/policy.json", "{", 0o600)
-		}, nil, "nothing is granted: policy file"},
+		}, nil, "nothing is granted: policy file is not JSON: "},
 		{
 			"policy of another namespace", func(h *host) { h.allow(policyOf("other", function(policy.ModeRegion, iface, nlb3))) }, nil,
 			"namespace ns has no AcceleratorFunction of mode region for interface " + iface + ", function " + nlb3,
