@@ -31,6 +31,7 @@ device out or offers nothing at all, is shown by:
 type options struct {
 	*cli.Common
 	config               string
+	configOptional       bool
 	kubeletDir, cdiDir   string
 	podresources         string
 	nodeName, kubeconfig string
@@ -52,16 +53,18 @@ func newCommand() (*cobra.Command, *cli.Common) {
 	f := cmd.PersistentFlags()
 	f.StringVar(&o.config, "config", "",
 		"file of settings, YAML; it is read again when it changes, and flags beat it; empty = flags alone")
+	f.BoolVar(&o.configOptional, "config-optional", false,
+		"a --config file that is not there is an empty one, as with a ConfigMap that nobody has made yet")
 	o.Path(&o.kubeletDir, "kubelet-dir", "/var/lib/kubelet", "the kubelet's folder")
 	o.PathBelow(&o.podresources, "podresources", "kubelet-dir", "pod-resources/kubelet.sock",
 		"the kubelet's podresources socket; empty = it is not asked who holds a device")
 	o.Path(&o.cdiDir, "cdi-dir", "/var/run/cdi", "folder of the CDI files")
 	f.StringVar(&o.nodeName, "node-name", "",
-		"this node's name; needed for the mode annotation, the mode label and the settings of single nodes")
+		"this node's name; needed for the mode annotation, the mode label, the settings of single nodes and the limits of enclave memory")
 	_ = cli.AlsoEnv(f, "node-name", "NODE_NAME") // an error says that there is no such flag, and it is defined above
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; empty = as a pod of the cluster, if this is one")
 	f.StringVar(&o.policy, "policy", "",
-		"policy file to keep for inlay-nri: what the API server's mappings give to the pods, for this node's cards; empty = none")
+		"policy file to keep for inlay-nri: what the API server's mappings give to the pods, for this node's cards, and the pods' limits of enclave memory; empty = none")
 	o.hook.Add(o.Common, f, "with --fpga-grant allocate: how long the hook may wait and program")
 	settings := config.Default()
 	settings.AddFlags(f)
@@ -102,7 +105,7 @@ func (o *options) run(ctx context.Context) error {
 	}
 	fpgas := &cards{Family: families.fpga, reader: journal.NewReader(runDir), log: o.Log, metrics: metrics, policy: policy}
 	defer fpgas.reader.Close()
-	engine, err := o.engine(families.list(fpgas), metrics, source.interests())
+	engine, err := o.engine(families.list(fpgas, enclaves{families.sgx, policy}), metrics, source.interests())
 	if err != nil {
 		return err
 	}

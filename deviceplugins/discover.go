@@ -9,6 +9,7 @@ import (
 	"sort"
 	"strings"
 	"text/tabwriter"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -47,12 +48,9 @@ A device that has to be left out is named on standard error with the reason.`,
 			if err != nil {
 				return err
 			}
-			list, skipped, err := discover(cmd.Context(), families)
+			list, skipped := discover(cmd.Context(), families)
 			for _, s := range skipped {
-				fmt.Fprintf(cmd.ErrOrStderr(), "left out: %s\n", s)
-			}
-			if err != nil {
-				return err
+				fmt.Fprintf(cmd.ErrOrStderr(), "left out: %s\n", printable(s.String()))
 			}
 			if output == "json" {
 				return printJSON(cmd.OutOrStdout(), list)
@@ -80,7 +78,7 @@ func (o *options) discoverable(ctx context.Context) ([]plugin.Family, error) {
 	}
 	all := o.lookers(settings, cards.ReadOnly())
 	var list []plugin.Family
-	for _, f := range all.list(all.fpga) {
+	for _, f := range all.list(all.fpga, all.sgx) {
 		if slices.Contains(offered, f.Name()) {
 			list = append(list, f)
 		}
@@ -107,15 +105,26 @@ func (o *options) asAnnotated(ctx context.Context, family *fpga.Family) error {
 	return nil
 }
 
-// discover looks once and sorts what it finds by resource, then id.
-func discover(ctx context.Context, families []plugin.Family) ([]advertised, []plugin.Skipped, error) {
+// passer is a family that leaves devices out that are well, because somebody wants it so (a card whose virtual functions
+// are offered). To the engine that is nothing worth a second look; a person who looks wants to know.
+type passer interface {
+	PassedOver(ctx context.Context) []plugin.Skipped
+}
+
+// discover looks once and sorts what it finds by resource, then id. A family that cannot look is left out as a whole, and
+// takes no other with it.
+func discover(ctx context.Context, families []plugin.Family) ([]advertised, []plugin.Skipped) {
 	list := []advertised{}
 	var skipped []plugin.Skipped
 	for _, f := range families {
 		inv, more, err := f.Scan(ctx)
 		skipped = append(skipped, more...)
+		if p, ok := f.(passer); ok {
+			skipped = append(skipped, p.PassedOver(ctx)...)
+		}
 		if err != nil {
-			return nil, skipped, fmt.Errorf("family %s: %w", f.Name(), err)
+			skipped = append(skipped, plugin.Skipped{Path: "family " + f.Name(), Reason: err.Error()})
+			continue
 		}
 		for resource, devices := range inv {
 			for _, d := range devices {
@@ -129,7 +138,7 @@ func discover(ctx context.Context, families []plugin.Family) ([]advertised, []pl
 		}
 		return list[i].ID < list[j].ID
 	})
-	return list, skipped, nil
+	return list, skipped
 }
 
 func advertise(resource string, d plugin.Device) advertised {
@@ -176,7 +185,18 @@ func printTable(w io.Writer, list []advertised) error {
 		if numa == "" {
 			numa = "-"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", a.Resource, a.ID, a.Health, numa, strings.Join(a.Nodes, " "), a.Reason)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n",
+			printable(a.Resource), printable(a.ID), a.Health, numa, printable(strings.Join(a.Nodes, " ")), printable(a.Reason))
 	}
 	return t.Flush()
+}
+
+// printable is a text without anything that a terminal would act on: names and values come out of files.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s)
 }

@@ -130,10 +130,7 @@ func describe(t *testing.T, out *bytes.Buffer, dir string, mode fpga.Mode, grant
 	defer root.Close()
 	log, _ := test.NewNullLogger()
 	family := fpga.New(fpga.Config{Root: root, Grant: grant, Log: log}, mode).ReadOnly()
-	list, skipped, err := discover(t.Context(), []plugin.Family{family})
-	if err != nil {
-		t.Fatal(err)
-	}
+	list, skipped := discover(t.Context(), []plugin.Family{family})
 	for _, a := range list {
 		line, err := json.Marshal(a)
 		if err != nil {

@@ -95,13 +95,13 @@ func printDiagnoses(w io.Writer, all []diagnosis) error {
 			return err
 		}
 		for _, f := range d.Findings {
-			if _, err := fmt.Fprintf(w, "      - %s: %s\n", f.Path, f.Reason); err != nil {
+			if _, err := fmt.Fprintf(w, "      - %s: %s\n", printable(f.Path), printable(f.Reason)); err != nil {
 				return err
 			}
 			if f.Remedy == "" {
 				continue
 			}
-			if _, err := fmt.Fprintf(w, "        try: %s\n", f.Remedy); err != nil {
+			if _, err := fmt.Fprintf(w, "        try: %s\n", printable(f.Remedy)); err != nil {
 				return err
 			}
 		}

@@ -68,9 +68,10 @@ func (o *options) lookers(s config.Settings, cards *fpga.Family) *families {
 	}
 }
 
-// list gives them in the order of config.Known; fpgas is the FPGA family with what the process does around it.
-func (f *families) list(fpgas plugin.Family) []plugin.Family {
-	return []plugin.Family{fpgas, f.gpu, f.npu, f.qat, f.sgx, f.dsa, f.iaa, f.dlb}
+// list gives them in the order of config.Known; fpgas and enclaves are the families fpga and sgx with what the process does
+// around them.
+func (f *families) list(fpgas, enclaves plugin.Family) []plugin.Family {
+	return []plugin.Family{fpgas, f.gpu, f.npu, f.qat, enclaves, f.dsa, f.iaa, f.dlb}
 }
 
 // configure gives all families their settings and tells by name which have others now.

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
 	"k8s.io/client-go/rest"
 
 	"github.com/inlay-project/inlay/deviceplugins/mirror"
+	"github.com/inlay-project/inlay/deviceplugins/plugin"
+	"github.com/inlay-project/inlay/deviceplugins/sgx"
+	"github.com/inlay-project/inlay/deviceplugins/sgx/epc"
 	"github.com/inlay-project/inlay/fpga"
 	"github.com/inlay-project/inlay/internal/kube"
 	"github.com/inlay-project/inlay/internal/observe"
@@ -31,12 +35,36 @@ func (o *options) policyMirror(registry *observe.Registry) (*mirror.Mirror, erro
 	if err != nil {
 		return nil, fmt.Errorf("--policy: %w", err)
 	}
-	return mirror.New(mirror.Config{
+	c := mirror.Config{
 		File: o.policy,
 		Source: func(kind v2.Kind, iface fpga.InterfaceID) mirror.Source {
-			return follow.Source{Client: client, Kind: kind, Interface: iface, Log: o.Log}
+			return follow.Mappings{Client: client, Kind: kind, Interface: iface, Log: o.Log}
 		},
 		Observer: observe.NewPolicyMetrics(registry),
 		Log:      o.Log,
-	}), nil
+	}
+	if o.nodeName != "" {
+		pods, err := epc.Source(config, o.nodeName, o.Log)
+		if err != nil {
+			return nil, fmt.Errorf("--policy: %w", err)
+		}
+		c.Pods = pods
+	}
+	return mirror.New(c), nil
+}
+
+// enclaves is the SGX family, of which the policy's mirror is told: the limits of enclave memory are kept on nodes that
+// have SGX, and nowhere else.
+type enclaves struct {
+	*sgx.Family
+	policy *mirror.Mirror
+}
+
+// Scan implements plugin.Family.
+func (e enclaves) Scan(ctx context.Context) (plugin.Inventory, []plugin.Skipped, error) {
+	inv, skipped, err := e.Family.Scan(ctx)
+	if err == nil && e.Present() {
+		e.policy.SeeSGX(e.Limited()) // before the kubelet hears of it
+	}
+	return inv, skipped, err
 }

@@ -31,6 +31,7 @@ func startCluster(t testing.TB, o followtest.Options) *cluster {
 	c := &cluster{node: nodetest.Start(t, "n1"), mappings: followtest.Start(t, o)}
 	mux := http.NewServeMux()
 	mux.Handle("/api/", c.node)
+	mux.Handle("/api/v1/pods", c.mappings)
 	mux.Handle("/apis/fpga.intel.com/", c.mappings)
 	server := httptest.NewServer(mux)
 	t.Cleanup(func() {

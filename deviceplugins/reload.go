@@ -21,12 +21,16 @@ import (
 // a node's devices away, not even over a restart.
 const lastGood = "configuration.yaml"
 
-// configText reads the configuration file; nothing where none is named.
+// configText reads the configuration file; nothing where none is named. One that need not be there is empty while it is not.
 func (o *options) configText() ([]byte, error) {
 	if o.config == "" {
 		return nil, nil
 	}
-	return readBounded(o.config)
+	text, err := readBounded(o.config)
+	if o.configOptional && errors.Is(err, fs.ErrNotExist) {
+		return []byte{}, nil
+	}
+	return text, err
 }
 
 func readBounded(file string) ([]byte, error) {

@@ -140,6 +140,38 @@ func TestAFirstConfigurationThatCannotBeUsedIsAnError(t *testing.T) {
 	}
 }
 
+// A DaemonSet mounts a ConfigMap that need not be there; the folder is, without a file.
+func TestAConfigurationThatNeedNotBeThereMayComeAndGo(t *testing.T) {
+	t.Parallel()
+	root, file := withSGX(t)
+	k := startKubelet(t, root)
+	d := start(t, root, "--config", file, "--config-optional", "--sgx-provision-limit", "1")
+	lists(t, limit, k, "sgx.intel.com/provision", 1, "sgx-provision-0")
+	d.answers(limit, "/readyz", 200, "ready")
+
+	publish(t, file, configured(2, ""))
+	lists(t, limit, k, enclave, 2, ids(2)...)
+	publish(t, file, configured(5, "gpus: {}")) // a mistake is one
+	d.answers(limit, "/readyz", 503, "gpus")
+	lists(t, limit, k, enclave, 2, ids(2)...)
+
+	if err := os.Remove(filepath.Join(filepath.Dir(file), "..data")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, limit, func() error { // the default, one a pod
+		if _, n := k.Devices(enclave); n != 110 {
+			return fmt.Errorf("%d enclaves", n)
+		}
+		return nil
+	})
+	d.answers(limit, "/readyz", 200, "ready")
+	if err := d.stop(syscall.SIGTERM); err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+	start(t, root, "--config", file, "--config-optional", "--sgx-enclave-limit", "3") // nor is the last one in force again
+	lists(t, limit, k, enclave, 3, ids(3)...)
+}
+
 func TestConfigAndValidate(t *testing.T) {
 	root, file := withSGX(t)
 	publish(t, file, configured(7, "nodes: [{names: ['n*'], sgx: {enclaveLimit: 8}}]"))
@@ -155,6 +187,8 @@ func TestConfigAndValidate(t *testing.T) {
 		{"with a flag's twin", []string{"config", "--config", file}, []string{"INLAY_SGX_ENCLAVE_LIMIT=9"}, 0, "enclaveLimit: 9\n"},
 		{"without a file", []string{"config"}, nil, 0, "version: v1\n"},
 		{"valid", []string{"validate", file}, nil, 0, file + ": valid\n"},
+		{"that need not be there", []string{"config", "--config", file + "x", "--config-optional"}, nil, 0, "version: v1\n"},
+		{"nor is it checked then", []string{"validate", "--config", file + "x", "--config-optional"}, nil, 0, ": valid\n"},
 		{"valid by flag", []string{"validate", "--config", file}, nil, 0, file + ": valid\n"},
 		{"nothing to check", []string{"validate"}, nil, 2, "no FILE and no --config"},
 		{"two files", []string{"validate", file, file}, nil, 1, "accepts at most 1 arg"},

@@ -24,6 +24,7 @@ var sameAs = map[string]string{
 	"webhook":          "node: {enabled: false}",
 	"crio-hooks":       `{mode: region, nri: {mode: "off"}}`,
 	"preinstalled-nri": "{mode: region, nri: {mode: preinstalled}}",
+	"all":              "{mode: region, families: [auto]}",
 	"cert-manager":     "{mode: region, webhook: {certificates: cert-manager}}",
 }
 
@@ -280,6 +281,11 @@ func TestTheSchemaRefusesWrongValues(t *testing.T) {
 		"node: {namespace: inlay-system}":              "node.namespace is that of the webhook",
 		"node: {serviceAccount: {create: false}}":      "node.serviceAccount.name",
 		"webhook: {serviceAccount: {create: false}}":   "webhook.serviceAccount.name",
+		"qat: {bind: true}":                            "the family qat, which is not among families",
+		"{families: [gpu], qat: {health: true}}":       "the family qat, which is not among families",
+		"{families: [qat], gpu: {health: xpumd}}":      "the family gpu, which is not among families",
+		"gpu: {health: nvml}":                          "/gpu/health",
+		"config: 'version: v1'":                        "/config",
 	} {
 		_, err := usual.render(t, values)
 		if err == nil || !strings.Contains(err.Error(), says) {

@@ -58,14 +58,22 @@ func pods(t *testing.T) []pod {
 	var found []pod
 	all := everything(t)
 	for _, source := range slices.Sorted(maps.Keys(all)) {
-		for _, o := range all[source] {
-			if p, ok := podOf(t, source, o); ok {
-				found = append(found, p)
-			}
-		}
+		found = append(found, podsOf(t, source, all[source])...)
 	}
 	if len(found) < len(overlays(t))+len(sampleValues) {
 		t.Fatalf("only %d pods", len(found))
+	}
+	return found
+}
+
+// podsOf are the pods that objects make.
+func podsOf(t *testing.T, source string, objects []*unstructured.Unstructured) []pod {
+	t.Helper()
+	var found []pod
+	for _, o := range objects {
+		if p, ok := podOf(t, source, o); ok {
+			found = append(found, p)
+		}
 	}
 	return found
 }

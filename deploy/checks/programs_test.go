@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/inlay-project/inlay/internal/cli"
 )
@@ -160,6 +161,11 @@ func TestEveryPathOfAnArgumentIsMounted(t *testing.T) {
 			for _, e := range c.Env {
 				values = append(values, e.Value)
 			}
+			for _, e := range c.Env {
+				if strings.HasPrefix(e.Name, cli.EnvPrefix) && strings.HasPrefix(e.Value, "/") && !mounted(c, e.Value) {
+					t.Errorf("%s: %s: %s: %s=%s is mounted nowhere", p.source, p.owner, c.Name, e.Name, e.Value)
+				}
+			}
 			for _, v := range values {
 				if _, path, ok := strings.Cut(v, "/host/"); ok && !strings.Contains(v, " ") && !mounted(c, "/host/"+path) {
 					// Not opened in there: the store's place on the host, for the hook.
@@ -241,9 +247,50 @@ func TestTheSettingsOfTheDevicePluginAreValid(t *testing.T) {
 	}
 }
 
+// What stands in values of the chart is what the daemon reads.
+func TestTheConfigurationOfTheChartIsValid(t *testing.T) {
+	validate := func(text string) (string, error) {
+		file := filepath.Join(t.TempDir(), "config.yaml")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return run(t, program(t, "/usr/bin/inlay-deviceplugin"), "validate", file)
+	}
+	n := 0
+	for source, objects := range everything(t) {
+		for _, o := range objects {
+			if o.GetKind() != "ConfigMap" {
+				continue
+			}
+			text, _, err := unstructured.NestedString(o.Object, "data", "config.yaml")
+			if err != nil {
+				t.Fatal(err)
+			}
+			n++
+			if out, err := validate(text); err != nil {
+				t.Errorf("%s: %s: %v: %s", source, id(o), err, out)
+			}
+			if p := podsOf(t, source, objects); len(p) == 0 || !reads(p[0], o.GetName()) {
+				t.Errorf("%s: nobody reads %s", source, id(o))
+			}
+		}
+	}
+	if n < 2 {
+		t.Errorf("only %d configurations", n)
+	}
+	if out, err := validate("gpu: {sharedDevNum: 2}\n"); err == nil {
+		t.Errorf("a file without a version was taken: %s", out)
+	}
+}
+
+// reads tells whether a pod has a ConfigMap mounted.
+func reads(p pod, configMap string) bool {
+	return slices.ContainsFunc(p.spec.Volumes, func(v corev1.Volume) bool { return v.ConfigMap != nil && v.ConfigMap.Name == configMap })
+}
+
 func TestTheModeOfAnOverlayIsTheOneItIsCalledAfter(t *testing.T) {
 	for overlay, want := range map[string]string{
-		"af": "af", "region": "region", "regiondevel": "regiondevel", "cert-manager": "region", "crio-hooks": "region", "preinstalled-nri": "region",
+		"af": "af", "region": "region", "regiondevel": "regiondevel", "cert-manager": "region", "crio-hooks": "region", "preinstalled-nri": "region", "all": "region",
 	} {
 		for _, o := range kustomized(t, "overlays/"+overlay) {
 			p, ok := podOf(t, overlay, o)
@@ -263,6 +310,10 @@ func TestTheModeOfAnOverlayIsTheOneItIsCalledAfter(t *testing.T) {
 			}
 			if nri != (overlay != "crio-hooks" && overlay != "preinstalled-nri") {
 				t.Errorf("%s: containers %d", overlay, len(p.spec.Containers))
+			}
+			// A variable would beat the families that the file names for a node.
+			if (overlay == "all") != (env["INLAY_FAMILIES"] == "") {
+				t.Errorf("%s: families %q", overlay, env["INLAY_FAMILIES"])
 			}
 			// Without a policy file inlay-nri believes what containers ask for.
 			if overlay != "crio-hooks" && env["INLAY_POLICY"] == "" {

@@ -167,6 +167,9 @@ func everything(t *testing.T) map[string][]*unstructured.Unstructured {
 	for _, o := range overlays(t) {
 		all["overlays/"+o] = kustomized(t, "overlays/"+o)
 	}
+	for _, component := range []string{"qat-bind", "qat-health", "gpu-levelzero", "gpu-xpumd"} {
+		all["overlays/all with "+component] = composed(t, component)
+	}
 	for name, values := range sampleValues {
 		all["chart, "+name] = usual.objects(t, values)
 	}
@@ -179,8 +182,14 @@ var sampleValues = map[string]string{
 	"defaults":     "",
 	"region":       "mode: region",
 	"regiondevel":  "mode: regiondevel",
+	"sgx":          "families: [fpga, sgx]",
 	"crio-hooks":   "{mode: region, nri: {mode: 'off'}}",
 	"preinstalled": "{mode: region, nri: {mode: preinstalled}}",
+	"all families": "{families: [auto], config: {version: v1, gpu: {sharedDevNum: 2}}, qat: {bind: true, health: true}, gpu: {health: xpumd}}",
+	"some":         "{families: [fpga, gpu, dsa], gpu: {health: levelzero}}",
+	"no others":    "config: {version: v1, fpga: {grant: nri}}",
+	"all, hooks":   "{families: [auto], nri: {mode: 'off'}}",
+	"all, before":  "{families: [auto], nri: {mode: preinstalled}}",
 	"cert-manager": "{mode: region, webhook: {certificates: cert-manager}}",
 	"webhook":      "node: {enabled: false}",
 	"node alone":   "{webhook: {enabled: false}, crds: {install: false}}",

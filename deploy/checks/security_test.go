@@ -87,7 +87,14 @@ func usedFolders(t *testing.T, kind string) map[string]string {
 				if want := "/host" + folder; m.MountPath != want && m.MountPath != folder {
 					t.Errorf("%s: %s has %s at %s, where no flag's default looks", p.source, c.Name, folder, m.MountPath)
 				}
-				if old, seen := used[c.Name+" "+folder]; seen && old != access {
+				if folder == "/sys/devices" && access == "write" { // with one component; TestOnlyWhoBindsCanWriteSys
+					access = "read; `qat-bind`: write"
+				}
+				switch old, seen := used[c.Name+" "+folder]; {
+				case !seen:
+				case strings.HasPrefix(old, access+"; "):
+					access = old
+				case old != access && !strings.HasPrefix(access, old+"; "):
 					t.Errorf("%s: %s may %s %s, elsewhere it may %s", p.source, c.Name, access, folder, old)
 				}
 				used[c.Name+" "+folder] = access

@@ -13,6 +13,19 @@ import (
 // Diagnose implements plugin.Diagnoser.
 func (f *Family) Diagnose(context.Context) []plugin.Finding { return Diagnose(f.c.Root) }
 
+// PassedOver are the cards that are well and not offered because their VFs are: for a person who looks, where a scan has
+// nothing to skip.
+func (f *Family) PassedOver(context.Context) (list []plugin.Skipped) {
+	for _, d := range Discover(f.c.Root).Devices {
+		if d.VFs > 0 {
+			list = append(list, plugin.Skipped{
+				Path: class + "/" + d.Name, Reason: fmt.Sprintf("the card has %d VFs, so they are offered and it is not", d.VFs),
+			})
+		}
+	}
+	return list
+}
+
 // Diagnose tells why a host offers no DLB devices, or fewer than it has. It writes nothing.
 func Diagnose(root *hostfs.Root) []plugin.Finding {
 	var findings []plugin.Finding
@@ -41,7 +54,7 @@ func Diagnose(root *hostfs.Root) []plugin.Finding {
 		}
 		findings = append(findings, f)
 	}
-	return append(findings, unconfigured(root, found)...)
+	return append(findings, unconfigured(found)...)
 }
 
 // notDriven is a function that the driver does not have.
@@ -69,7 +82,7 @@ func notDriven(root *hostfs.Root, d vfio.Device) plugin.Finding {
 }
 
 // unconfigured are cards with VFs where no VF has a node, so that nothing of the card is offered.
-func unconfigured(root *hostfs.Root, found Inventory) []plugin.Finding {
+func unconfigured(found Inventory) []plugin.Finding {
 	for _, d := range found.Devices {
 		if d.Resource == ResourceVF {
 			return nil
@@ -81,12 +94,8 @@ func unconfigured(root *hostfs.Root, found Inventory) []plugin.Finding {
 			continue
 		}
 		file := class + "/" + d.Name + "/device/sriov_numvfs"
-		n, err := root.ReadAttr(file)
-		if err != nil {
-			continue // gone since
-		}
 		findings = append(findings, plugin.Finding{
-			Path: file, Reason: fmt.Sprintf("the card has %.20s VFs and is not offered as a whole, but no VF has a node", n),
+			Path: file, Reason: fmt.Sprintf("the card has %d VFs and is not offered as a whole, but no VF has a node", d.VFs),
 			Remedy: "bind the VFs to " + driver + ", or to have the whole card: echo 0 > " + file,
 		})
 	}

@@ -3,8 +3,10 @@ package dlb
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"io/fs"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/inlay-project/inlay/deviceplugins/plugin"
@@ -36,8 +38,10 @@ type Device struct {
 	Name string // "dlb0"
 	// Resource is ResourcePF or ResourceVF, empty for a card that has VFs.
 	Resource string
-	NUMA     []int // nil where it cannot be told
-	NUMAErr  error // why not
+	// VFs are how many a card has.
+	VFs     int
+	NUMA    []int // nil where it cannot be told
+	NUMAErr error // why not
 	// Sick is what keeps it from being given out, with its path; zero while it is well.
 	Sick plugin.Skipped
 }
@@ -65,9 +69,14 @@ func look(root *hostfs.Root, name string) Device {
 		return d
 	}
 	file := dir + "/device/sriov_numvfs"
-	vfs, err := root.ReadAttr(file)
+	text, err := root.ReadAttr(file)
+	if err == nil {
+		if d.VFs, err = strconv.Atoi(text); err != nil || d.VFs < 0 {
+			err = fmt.Errorf("%.40q is no number of VFs", text)
+		}
+	}
 	switch {
-	case err == nil && vfs == "0":
+	case err == nil && d.VFs == 0:
 		d.Resource = ResourcePF
 	case err == nil: // its VFs are devices of their own
 	case hostfs.Absent(err):

@@ -110,6 +110,9 @@ func TestGoldenTrees(t *testing.T) {
 			for _, s := range skipped {
 				fmt.Fprintf(&words, "left out: %s\n", s)
 			}
+			for _, s := range f.PassedOver(t.Context()) {
+				fmt.Fprintf(&words, "passed over: %s\n", s)
+			}
 			for _, finding := range f.Diagnose(t.Context()) {
 				fmt.Fprintf(&words, "doctor: %s: %s\n\t%s\n", finding.Path, finding.Reason, finding.Remedy)
 			}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/inlay-project/inlay/deviceplugins/plugin"
+	"github.com/inlay-project/inlay/deviceplugins/vfio"
 	"github.com/inlay-project/inlay/internal/hostfs"
 	"github.com/inlay-project/inlay/internal/pciaddr"
 	"github.com/inlay-project/inlay/internal/topology"
@@ -116,7 +117,10 @@ func readCard(root *hostfs.Root, name string) (c Card, ours bool, err error) {
 	case vendor != intel:
 		return c, false, nil
 	}
-	c = Card{Name: name, Driver: driverOf(root, dir)}
+	c = Card{Name: name}
+	if c.Driver, err = driverOf(root, dir); err != nil {
+		return c, true, err
+	}
 	if c.SysPath, err = root.Resolve(dir + "/device"); err != nil {
 		return c, true, err
 	}
@@ -145,12 +149,17 @@ func attrOr(root *hostfs.Root, file string) string {
 	return value
 }
 
-func driverOf(root *hostfs.Root, dir string) string {
-	driver, err := root.Resolve(dir + "/device/driver")
-	if err != nil || path.Base(path.Dir(driver)) != "drivers" {
-		return driverless
+// driverOf is the driver's name as the link says it, whether or not the driver's folder is to be seen. It becomes a
+// resource's name, so that one that cannot be in such a name is an error.
+func driverOf(root *hostfs.Root, dir string) (string, error) {
+	driver, _ := vfio.LinkBase(root, dir+"/device/driver") // what is no link says no name either
+	switch {
+	case driver == "":
+		return driverless, nil
+	case !isDriver(driver):
+		return driver, fmt.Errorf("its driver %.40q cannot be in a resource's name", driver)
 	}
-	return path.Base(driver)
+	return driver, nil
 }
 
 // addressOf takes the PCI address out of a card's real path: what stands before /drm/card0.

@@ -51,11 +51,7 @@ func diagnose(root *hostfs.Root, found Inventory, o Options) (findings []plugin.
 	for i := range found.Denied {
 		c := &found.Denied[i]
 		known[c.SysPath] = true
-		flag := "gpu-deny-ids"
-		if o.AllowIDs != "" {
-			flag = "gpu-allow-ids"
-		}
-		add(c.SysPath, "change --"+flag, "%s has the PCI device id %s and is left out by %s", c.Name, c.DeviceID, flag)
+		add(c.SysPath, "change --"+o.filter(), "%s", c.denied(o))
 	}
 	linked := found.ByPath || o.ByPath == ByPathNone
 	for i := range found.Cards {
@@ -63,13 +59,52 @@ func diagnose(root *hostfs.Root, found Inventory, o Options) (findings []plugin.
 		known[c.SysPath] = true
 		switch {
 		case c.VFs > 0:
-			add(c.SysPath, "echo 0 > "+c.SRIOV, "%s has %d virtual functions enabled, so they are offered and it is not", c.Name, c.VFs)
+			add(c.SysPath, "echo 0 > "+c.SRIOV, "%s", c.divided())
 		case !linked:
 			linked = true // said once
 			add(byPathDir, "udevadm trigger --subsystem-match=drm", "there is no such folder, so containers get no links by PCI address")
 		}
 	}
 	return append(findings, withoutCard(root, known)...)
+}
+
+// PassedOver are the cards that are well and not offered because somebody wants it so, with the reason: for a person who
+// looks, where a scan has nothing to skip.
+func (f *Family) PassedOver(context.Context) (list []plugin.Skipped) {
+	o, _, _ := f.current()
+	if o.WSL {
+		return nil
+	}
+	found, err := Discover(f.c.Root, o)
+	if err != nil {
+		return nil // the scan says so
+	}
+	for i := range found.Cards {
+		if c := &found.Cards[i]; c.VFs > 0 {
+			list = append(list, plugin.Skipped{Path: c.SysPath, Reason: c.divided()})
+		}
+	}
+	for i := range found.Denied {
+		c := &found.Denied[i]
+		list = append(list, plugin.Skipped{Path: c.SysPath, Reason: c.denied(o)})
+	}
+	return list
+}
+
+func (c *Card) divided() string {
+	return fmt.Sprintf("%s has %d virtual functions enabled, so they are offered and it is not", c.Name, c.VFs)
+}
+
+func (c *Card) denied(o Options) string {
+	return fmt.Sprintf("%s has the PCI device id %s and is left out by %s", c.Name, c.DeviceID, o.filter())
+}
+
+// filter is the flag that leaves cards out.
+func (o Options) filter() string {
+	if o.AllowIDs != "" {
+		return "gpu-allow-ids"
+	}
+	return "gpu-deny-ids"
 }
 
 // withoutCard finds Intel's display controllers on the PCI bus that have no DRM device.

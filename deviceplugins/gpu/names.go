@@ -24,6 +24,20 @@ func numbered(name, prefix string) bool {
 	return ok && digits != "" && strings.Trim(digits, "0123456789") == ""
 }
 
+// isDriver tells whether a driver's name can be a resource's: letters, digits, '-', '_' and '.', and not these at an end. The
+// observer's resource has a suffix too.
+func isDriver(name string) bool {
+	for i, c := range []byte(name) {
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+		case i > 0 && i < len(name)-1 && (c == '-' || c == '_' || c == '.'):
+		default:
+			return false
+		}
+	}
+	return name != "" && len(name)+len("_"+monitoring) <= 63
+}
+
 // cardOf is the card of a device id: "card2" of "card2-0", and the id itself where there is no dash.
 func cardOf(id string) string {
 	card, _, _ := strings.Cut(id, "-")

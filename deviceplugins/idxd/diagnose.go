@@ -36,6 +36,29 @@ func (f *Family) Diagnose(context.Context) []plugin.Finding {
 	return append(findings, asFindings(inv.Notes)...)
 }
 
+// PassedOver are the queues that are enabled and not offered because the kernel has them: for a person who looks, where a
+// scan has nothing to skip.
+func (f *Family) PassedOver(context.Context) (list []plugin.Skipped) {
+	if f.configured().Driver == DriverVFIO {
+		return nil
+	}
+	devices, _ := readBus(f.c.Root, f.kind) // an error is among what the scan skips
+	for _, d := range devices {
+		for _, q := range d.queues {
+			if d.err == nil && q.unfit() == nil && q.state == stateEnabled && q.isKernels() {
+				list = append(list, plugin.Skipped{Path: q.dir, Reason: q.kernels()})
+			}
+		}
+	}
+	return list
+}
+
+func (q queue) isKernels() bool { return q.kind != typeUser && q.kind != "" && q.kind != "none" }
+
+func (q queue) kernels() string {
+	return fmt.Sprintf("its type is %.40q: the kernel has it, and there is nothing for a container", q.kind)
+}
+
 func asFindings(notes []plugin.Skipped) []plugin.Finding {
 	var findings []plugin.Finding
 	for _, n := range notes {
@@ -90,8 +113,8 @@ func ofDevice(root *hostfs.Root, d device) []plugin.Finding {
 		case q.err != nil:
 		case q.state == stateEnabled:
 			enabled = append(enabled, q)
-			if q.kind != typeUser && q.kind != "" && q.kind != "none" {
-				add(q.dir, reconfigure(d, q), "its type is %.40q: the kernel has it, and there is nothing for a container", q.kind)
+			if q.isKernels() {
+				add(q.dir, reconfigure(d, q), "%s", q.kernels())
 			}
 		case isConfigured(root, q):
 			disabled = append(disabled, q)

@@ -179,6 +179,9 @@ func (h *host) words(t *testing.T, skipped []plugin.Skipped) []byte {
 		fmt.Fprintf(&out, "left out: %s\n", s)
 	}
 	for _, f := range h.families {
+		for _, s := range f.PassedOver(t.Context()) {
+			fmt.Fprintf(&out, "passed over: %s\n", s)
+		}
 		for _, finding := range f.Diagnose(t.Context()) {
 			fmt.Fprintf(&out, "doctor %s: %s: %s\n\t%s\n", f.Name(), finding.Path, finding.Reason, finding.Remedy)
 		}

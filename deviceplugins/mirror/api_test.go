@@ -99,7 +99,7 @@ func mirrorOf(t *testing.T, s *followtest.Server) (m *Mirror, file string) {
 	m = New(Config{
 		File: file, Observer: &counts{}, Log: log,
 		Source: func(kind v2.Kind, iface fpga.InterfaceID) Source {
-			return follow.Source{Client: client, Kind: kind, Interface: iface, Log: log}
+			return follow.Mappings{Client: client, Kind: kind, Interface: iface, Log: log}
 		},
 	})
 	var running sync.WaitGroup

@@ -27,8 +27,8 @@ const dateLayout = "2006-01-02T15:04:05Z"
 // document is a policy file's text: a line each namespace, everything sorted. It is kept between writes, because what
 // changes from minute to minute is the date.
 type document struct {
-	text     []byte
-	mappings int
+	text           []byte
+	mappings, pods int
 }
 
 // mapping is an entry on its way into the text.
@@ -38,8 +38,9 @@ type mapping struct {
 	*source
 }
 
-// encode makes the text of all that is in step, without the date.
-func (d *document) encode(sources []*source) {
+// encode makes the text of all that is in step and of the limits of enclave memory, if somebody keeps them, without the
+// date.
+func (d *document) encode(sources []*source, enclaves *policy.EPC) {
 	var all []mapping
 	for _, s := range sources {
 		if !s.joined {
@@ -70,7 +71,27 @@ func (d *document) encode(sources []*source) {
 		d.value(n)
 		begin = end
 	}
-	d.text = append(d.text, "\n}}\n"...)
+	d.text = append(d.text, "\n}"...)
+	if d.pods = 0; enclaves != nil {
+		d.enclaves(enclaves)
+	}
+	d.text = append(d.text, "}\n"...)
+}
+
+// enclaves adds a line each pod.
+func (d *document) enclaves(e *policy.EPC) {
+	d.pods = len(e.Pods)
+	d.text = append(d.text, `,"epc":{"pods":{`...)
+	for i, uid := range slices.Sorted(maps.Keys(e.Pods)) {
+		if i > 0 {
+			d.text = append(d.text, ',')
+		}
+		d.text = append(d.text, '\n')
+		d.value(uid)
+		d.text = append(d.text, ':')
+		d.value(e.Pods[uid])
+	}
+	d.text = append(d.text, "\n}}"...)
 }
 
 func (m mapping) into(n policy.Namespace) policy.Namespace {
@@ -85,7 +106,7 @@ func (m mapping) into(n policy.Namespace) policy.Namespace {
 }
 
 func (d *document) value(v any) {
-	b, _ := json.Marshal(v) // strings, and structures of strings, always have a JSON form
+	b, _ := json.Marshal(v) // strings and numbers, and structures of them, always have a JSON form
 	d.text = append(d.text, b...)
 }
 
@@ -135,7 +156,7 @@ func (m *Mirror) writeEmpty() error {
 		return nil // whatever is there, it is not for a node without cards to replace it
 	}
 	var doc document
-	doc.encode(nil)
+	doc.encode(nil, nil)
 	doc.date(time.Now())
 	err := m.put(m.c.File, doc.text, true)
 	m.c.Observer.Written(err)
@@ -145,22 +166,26 @@ func (m *Mirror) writeEmpty() error {
 	return err
 }
 
-// before looks at what an earlier process left, when the first card was seen: the age of its file is what counts until
-// there is a new one. It gives the interface ids that the file has mappings of: those cards were seen by that process.
-func (m *Mirror) before() []fpga.InterfaceID {
+// before looks at what an earlier process left, when the first card or SGX was seen: the age of its file is what counts
+// until there is a new one. It gives the interface ids that the file has mappings of: those cards were seen by that
+// process. p is nil if what is there cannot be used, and empty if there is nothing.
+func (m *Mirror) before() (p *policy.Policy, ids []fpga.InterfaceID) {
 	p, err := policy.Read(m.c.File, 0, time.Now())
-	if err != nil {
-		if !errors.Is(err, policy.ErrMissing) {
-			m.c.Log.WithError(err).Warn("nothing is granted until the policy file is replaced: what is there cannot be used")
-		}
+	switch {
+	case errors.Is(err, policy.ErrMissing):
 		p = &policy.Policy{}
+	case err != nil:
+		m.c.Log.WithError(err).Warn("nothing is granted until the policy file is replaced: what is there cannot be used")
+		m.c.Observer.Holds(time.Time{}, 0)
+		sweep(m.c.File)
+		return nil, nil
 	}
 	n := 0
-	ids := map[fpga.InterfaceID]bool{}
+	seen := map[fpga.InterfaceID]bool{}
 	see := func(id string) {
 		n++
 		if known, err := fpga.ParseInterfaceID(id); err == nil && string(known) == id { // no mapping could lead to another
-			ids[known] = true
+			seen[known] = true
 		}
 	}
 	for _, ns := range p.Namespaces {
@@ -173,7 +198,7 @@ func (m *Mirror) before() []fpga.InterfaceID {
 	}
 	m.c.Observer.Holds(p.Synced, n)
 	sweep(m.c.File)
-	return slices.Sorted(maps.Keys(ids))
+	return p, slices.Sorted(maps.Keys(seen))
 }
 
 // sweep removes what processes left that were killed while they wrote.

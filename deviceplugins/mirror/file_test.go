@@ -182,7 +182,7 @@ func TestTheTextDoesNotDependOnTheOrderOfWhatIsTold(t *testing.T) {
 			}
 			s.InStep(time.Unix(0, 0))
 		}
-		doc.encode(m.sources)
+		doc.encode(m.sources, m.enclaves())
 		doc.date(time.Unix(1e9, 999999999))
 		if first == nil {
 			first = bytes.Clone(doc.text)
@@ -217,7 +217,7 @@ func writeForEver(file string) {
 			s.InStep(time.Now())
 		}
 		var doc document
-		doc.encode(m.sources)
+		doc.encode(m.sources, m.enclaves())
 		doc.date(time.Now())
 		if err := put(file, doc.text, true); err != nil {
 			os.Exit(3)

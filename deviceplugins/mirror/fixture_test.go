@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/inlay-project/inlay/deviceplugins/sgx/epc"
 	"github.com/inlay-project/inlay/fpga"
 	"github.com/inlay-project/inlay/internal/policy"
 	"github.com/inlay-project/inlay/webhook/api/follow"
@@ -51,11 +52,11 @@ func region(namespace, name, iface string) v2.Object {
 
 // scripted is a source in the test's hand.
 type scripted struct {
-	follow.Handler // of the mirror; nil before Run
-	runs           int
+	follow.Handler[v2.Object] // of the mirror; nil before Run
+	runs                      int
 }
 
-func (s *scripted) Run(ctx context.Context, h follow.Handler) {
+func (s *scripted) Run(ctx context.Context, h follow.Handler[v2.Object]) {
 	s.Handler = h
 	s.runs++
 	<-ctx.Done()
@@ -119,15 +120,45 @@ type rig struct {
 	counts  counts
 	log     *test.Hook
 	sources map[string]*scripted // "AcceleratorFunction/<interface id>"
+	pods    *scriptedPods
+}
+
+// scriptedPods is a source of pods in the test's hand.
+type scriptedPods struct {
+	follow.Handler[*epc.Pod] // of the mirror; nil before Run
+	runs                     int
+}
+
+func (s *scriptedPods) Run(ctx context.Context, h follow.Handler[*epc.Pod]) {
+	s.Handler = h
+	s.runs++
+	<-ctx.Done()
+}
+
+// all tells the whole, in step as of now.
+func (s *scriptedPods) all(pods ...*epc.Pod) {
+	s.Replace(pods)
+	s.InStep(time.Now())
+}
+
+// upsert and remove tell an event as package follow does.
+func (s *scriptedPods) upsert(p *epc.Pod) {
+	s.Upsert(p)
+	s.InStep(time.Now())
+}
+
+func (s *scriptedPods) remove(namespace, name string) {
+	s.Delete(namespace, name)
+	s.InStep(time.Now())
 }
 
 func newRig(t *testing.T, file string) *rig {
 	t.Helper()
 	log, hook := test.NewNullLogger()
 	log.SetLevel(logrus.DebugLevel)
-	r := &rig{t: t, file: file, log: hook, sources: map[string]*scripted{}}
+	r := &rig{t: t, file: file, log: hook, sources: map[string]*scripted{}, pods: &scriptedPods{}}
 	r.Mirror = New(Config{
-		File: file, Observer: &r.counts, Log: log,
+		File: file, Observer: &r.counts, Log: log, Pods: r.pods,
 		Source: func(kind v2.Kind, iface fpga.InterfaceID) Source {
 			key := string(kind) + "/" + string(iface)
 			if r.sources[key] == nil {
@@ -224,4 +255,10 @@ func (r *rig) logged(message string) int {
 		}
 	}
 	return n
+}
+
+// contextOf is one that the test may end before its cleanups do.
+func contextOf(t *testing.T) (context.Context, context.CancelFunc) {
+	t.Helper()
+	return context.WithCancel(context.WithoutCancel(t.Context()))
 }

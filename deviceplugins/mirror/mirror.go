@@ -10,7 +10,9 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/inlay-project/inlay/deviceplugins/sgx/epc"
 	"github.com/inlay-project/inlay/fpga"
+	"github.com/inlay-project/inlay/internal/policy"
 	"github.com/inlay-project/inlay/webhook/api/follow"
 	v2 "github.com/inlay-project/inlay/webhook/api/v2"
 )
@@ -26,9 +28,14 @@ const (
 	lastRetry  = time.Minute
 )
 
-// Source follows mappings and tells a handler of them until ctx ends; follow.Source is one.
+// Source follows mappings and tells a handler of them until ctx ends; follow.Mappings is one.
 type Source interface {
-	Run(ctx context.Context, h follow.Handler)
+	Run(ctx context.Context, h follow.Handler[v2.Object])
+}
+
+// Pods follows the pods of the node and tells a handler of them until ctx ends; what epc.Source gives is one.
+type Pods interface {
+	Run(ctx context.Context, h follow.Handler[*epc.Pod])
 }
 
 // Observer is told what is worth counting; it must not block.
@@ -42,7 +49,9 @@ type Observer interface {
 type Config struct {
 	File string
 	// Source gives what follows the mappings of one kind with one interface id.
-	Source   func(kind v2.Kind, iface fpga.InterfaceID) Source
+	Source func(kind v2.Kind, iface fpga.InterfaceID) Source
+	// Pods is followed when the node was seen to have SGX; nil keeps no limits of enclave memory.
+	Pods     Pods
 	Observer Observer
 	Log      logrus.FieldLogger
 }
@@ -55,10 +64,15 @@ type Mirror struct {
 
 	mu       sync.Mutex
 	sources  []*source
-	begun    int  // so many of them are followed already
-	ready    bool // everything was in step once, so there is something true to write
-	changed  bool // the mappings differ from those of the document
-	cardless bool // no card was seen yet, so the file is to be there
+	begun    int         // so many of them are followed already
+	pods     *pods       // nil: SGX was never seen
+	open     bool        // there is SGX, and nobody's is limited
+	looked   bool        // at the file of before
+	left     time.Time   // when that was in step
+	earlier  *policy.EPC // of that, until the pods are in step
+	ready    bool        // the mappings were in step once, so there is something true to write
+	changed  bool        // what is known differs from the document
+	cardless bool        // no card was seen yet, so the file is to be there
 	written  time.Time
 	trouble  error // of the last write
 }
@@ -80,6 +94,28 @@ func (m *Mirror) See(cards bool, ids []fpga.InterfaceID) {
 	none := !cards && len(m.sources) == 0
 	if added || none != m.cardless {
 		m.cardless = none
+		m.nudge()
+	}
+}
+
+// SeeSGX tells that the node has SGX, and whether its pods are to be limited in enclave memory. What the node has of it may
+// go again; the pods are followed from the first time that they are to be limited.
+func (m *Mirror) SeeSGX(limited bool) {
+	if m == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if limited && m.c.Pods == nil && !m.open {
+		m.c.Log.Warn("this node has SGX, but its name is not known: nobody's enclave memory is limited")
+	}
+	limited = limited && m.c.Pods != nil
+	if limited && m.pods == nil {
+		m.pods = &pods{mirror: m, known: map[name]limits{}}
+		m.nudge()
+	}
+	if m.open == limited {
+		m.open, m.changed = !limited, true
 		m.nudge()
 	}
 }
@@ -123,6 +159,13 @@ func (m *Mirror) Missing() []string {
 		line := fmt.Sprintf("policy: %ss of interface %s were never in step with the API server", s.kind, s.iface)
 		if s.away != nil {
 			line += fmt.Sprintf(": %v", s.away)
+		}
+		lines = append(lines, line)
+	}
+	if m.pods != nil && !m.pods.joined && !m.open {
+		line := "policy: the pods of this node were never in step with the API server, so none gets enclaves that is not known from before"
+		if m.pods.away != nil {
+			line += fmt.Sprintf(": %v", m.pods.away)
 		}
 		lines = append(lines, line)
 	}
@@ -171,20 +214,39 @@ func (m *Mirror) Run(ctx context.Context) {
 // start begins to follow what is new.
 func (m *Mirror) start(ctx context.Context, group *sync.WaitGroup) {
 	m.mu.Lock()
-	first := m.begun == 0 && len(m.sources) > 0
+	look := !m.looked && (len(m.sources) > 0 || m.pods != nil || m.open)
 	m.mu.Unlock()
+	var p *policy.Policy
 	var known []fpga.InterfaceID
-	if first {
-		known = m.before()
+	if look {
+		p, known = m.before()
 	}
 	m.mu.Lock()
 	m.add(known) // before any source runs, so that nothing is written without them
 	fresh := m.sources[m.begun:]
 	m.begun = len(m.sources)
+	if look {
+		m.looked = true
+		if p != nil {
+			m.left, m.written, m.earlier = p.Synced, p.Synced, p.EPC
+			m.ready = len(m.sources) == 0 // there are no mappings to wait for
+		}
+	}
+	pods := m.pods
+	if pods != nil && !pods.begun {
+		pods.begun = true
+		m.changed = m.changed || m.earlier == nil // from now on the file says that enclaves are limited
+	} else {
+		pods = nil
+	}
 	m.mu.Unlock()
 	for _, s := range fresh {
 		m.c.Log.WithFields(logrus.Fields{"kind": s.kind, "interface": s.iface}).Info("mappings are followed for the policy file")
 		group.Go(func() { m.c.Source(s.kind, s.iface).Run(ctx, s) })
+	}
+	if pods != nil {
+		m.c.Log.Info("pods of this node are followed for the policy file: the node has SGX")
+		group.Go(func() { m.c.Pods.Run(ctx, pods) })
 	}
 }
 
@@ -196,15 +258,49 @@ func (m *Mirror) due() bool {
 	return m.changed || m.trouble != nil || m.synced().Sub(m.written) >= refreshAfter
 }
 
-// synced is when everything in the file was in step. Called with mu held, when something was.
+// stepped is called with mu held, when something was told to be in step.
+func (m *Mirror) stepped() {
+	m.ready = m.ready || !slices.ContainsFunc(m.sources, func(s *source) bool { return !s.joined })
+	// A write that failed has its own time to be tried again.
+	if m.ready && (m.changed || m.trouble == nil && m.due()) {
+		m.nudge()
+	}
+}
+
+// synced is when everything in the file was in step. What the file of before had of enclaves is as old as that file.
+// Called with mu held.
 func (m *Mirror) synced() time.Time {
-	var oldest time.Time
+	var times []time.Time
 	for _, s := range m.sources {
-		if s.joined && (oldest.IsZero() || s.at.Before(oldest)) {
-			oldest = s.at
+		if s.joined {
+			times = append(times, s.at)
 		}
 	}
-	return oldest
+	switch {
+	case m.pods == nil || m.open:
+	case m.pods.joined:
+		times = append(times, m.pods.at)
+	case m.earlier != nil:
+		times = append(times, m.left)
+	}
+	if len(times) == 0 {
+		return m.left
+	}
+	return slices.MinFunc(times, time.Time.Compare)
+}
+
+// enclaves gives the limits that the file is to have: those of the pods; until they are in step those of before. A node
+// with SGX that knows of neither gives no pod enclaves without a limit. Called with mu held.
+func (m *Mirror) enclaves() *policy.EPC {
+	switch {
+	case m.open:
+		return nil
+	case m.pods != nil && m.pods.joined:
+		return m.pods.table(m.c.Log)
+	case m.earlier == nil && m.pods != nil:
+		return &policy.EPC{}
+	}
+	return m.earlier
 }
 
 // bring brings the file up to date, if there is something to bring.
@@ -213,7 +309,7 @@ func (m *Mirror) bring(doc *document) error {
 	due, changed, cardless, trouble := m.due(), m.changed, m.cardless, m.trouble
 	synced := m.synced()
 	if due && changed {
-		doc.encode(m.sources)
+		doc.encode(m.sources, m.enclaves())
 		m.changed = false
 	}
 	m.mu.Unlock()
@@ -246,7 +342,7 @@ func (m *Mirror) write(doc *document, synced time.Time, changed bool) error {
 	}
 	m.c.Observer.Holds(synced, doc.mappings)
 	if changed {
-		m.c.Log.WithFields(logrus.Fields{"file": m.c.File, "mappings": doc.mappings}).Info("policy file written")
+		m.c.Log.WithFields(logrus.Fields{"file": m.c.File, "mappings": doc.mappings, "pods": doc.pods}).Info("policy file written")
 	}
 	return nil
 }

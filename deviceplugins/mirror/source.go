@@ -107,16 +107,7 @@ func (s *source) InStep(at time.Time) {
 	if !s.joined {
 		s.joined, m.changed = true, true
 	}
-	if !m.ready {
-		m.ready = true
-		for _, other := range m.sources {
-			m.ready = m.ready && other.joined
-		}
-	}
-	// A write that failed has its own time to be tried again.
-	if m.ready && (m.changed || m.trouble == nil && m.due()) {
-		m.nudge()
-	}
+	m.stepped()
 }
 
 // Away implements follow.Handler.

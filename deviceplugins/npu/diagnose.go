@@ -20,6 +20,23 @@ func (f *Family) Diagnose(context.Context) []plugin.Finding {
 	return diagnose(f.c.Root, found)
 }
 
+// PassedOver are Intel's accelerators that are not offered because nobody knows what they are: for a person who looks, where
+// a scan has nothing to skip.
+func (f *Family) PassedOver(context.Context) (list []plugin.Skipped) {
+	found, err := Discover(f.c.Root)
+	if err != nil {
+		return nil // the scan says so
+	}
+	for _, u := range found.Unknown {
+		list = append(list, plugin.Skipped{Path: u.SysPath, Reason: u.unknown()})
+	}
+	return list
+}
+
+func (u Unit) unknown() string {
+	return fmt.Sprintf("%s has the PCI device id %.40s, which is no NPU that this release knows", u.Name, u.DeviceID)
+}
+
 // diagnose says why units are not offered: a pure function of the host tree.
 func diagnose(root *hostfs.Root, found Inventory) (findings []plugin.Finding) {
 	seen := map[string]bool{}
@@ -30,9 +47,7 @@ func diagnose(root *hostfs.Root, found Inventory) (findings []plugin.Finding) {
 		}
 	}
 	for _, u := range found.Unknown {
-		findings = append(findings, plugin.Finding{
-			Path: u.SysPath, Reason: fmt.Sprintf("%s has the PCI device id %s, which is no NPU that this release knows", u.Name, u.DeviceID),
-		})
+		findings = append(findings, plugin.Finding{Path: u.SysPath, Reason: u.unknown()})
 	}
 	for _, u := range found.Units {
 		seen[u.SysPath] = true

@@ -133,6 +133,9 @@ func TestGoldenTrees(t *testing.T) {
 			for _, s := range skipped {
 				fmt.Fprintf(&words, "left out: %s\n", s)
 			}
+			for _, s := range f.PassedOver(t.Context()) {
+				fmt.Fprintf(&words, "passed over: %s\n", s)
+			}
 			for _, d := range f.Diagnose(t.Context()) {
 				fmt.Fprintf(&words, "doctor: %s: %s\n  %s\n", d.Path, d.Reason, d.Remedy)
 			}

@@ -21,7 +21,7 @@ func device(family string, i int) files {
 	case "dlb":
 		return dlb(i)
 	}
-	return nil
+	return variant(family, i)
 }
 
 // most bounds the devices of a family.
@@ -45,11 +45,11 @@ func others(family string, i int) map[string]bool {
 // pci is the address of the i-th function on a bus that has 32 devices.
 func pci(bus string, i int) string { return fmt.Sprintf("%04x:%s:%02x.0", i/32, bus, i%32) }
 
-// function is a PCI function with what sysfs says of each.
-func function(f files, dir, vendor, id, class, driver string) string {
+// function is a PCI function of Intel's with what sysfs says of each.
+func function(f files, dir, id, class, driver string) string {
 	address := dir[strings.LastIndexByte(dir, '/')+1:]
 	up := strings.Repeat("../", strings.Count(dir, "/"))
-	f[dir+"/vendor"], f[dir+"/device"], f[dir+"/class"] = vendor, id, class
+	f[dir+"/vendor"], f[dir+"/device"], f[dir+"/class"] = "0x8086", id, class
 	f[dir+"/numa_node"], f[dir+"/local_cpulist"] = "0", "0-27"
 	f[dir+"/driver"] = "-> " + up + "bus/pci/drivers/" + driver
 	f["sys/bus/pci/devices/"+address] = "-> ../../../" + strings.TrimPrefix(dir, "sys/")
@@ -58,12 +58,15 @@ func function(f files, dir, vendor, id, class, driver string) string {
 	return address
 }
 
-func gpu(i int) files {
+func gpu(i int) files { return card("a0", "xe", "0x56c0", i, i) }
+
+// card is the i-th GPU of a bus, with the number that the kernel gave it.
+func card(bus, driver, id string, i, number int) files {
 	f := files{}
-	dir := "sys/devices/pci0000:a0/" + pci("a0", i)
-	address := function(f, dir, "0x8086", "0x56c0", "0x038000", "xe")
-	for k, name := range []string{fmt.Sprintf("card%d", i), fmt.Sprintf("renderD%d", 128+i)} {
-		minor := i + 128*k
+	dir := fmt.Sprintf("sys/devices/pci0000:%s/%s", bus, pci(bus, i))
+	address := function(f, dir, id, "0x038000", driver)
+	for k, name := range []string{fmt.Sprintf("card%d", number), fmt.Sprintf("renderD%d", 128+number)} {
+		minor := number + 128*k
 		f["sys/class/drm/"+name] = "-> ../../" + strings.TrimPrefix(dir, "sys/") + "/drm/" + name
 		f[fmt.Sprintf("%s/drm/%s/dev", dir, name)] = fmt.Sprintf("226:%d", minor)
 		f[fmt.Sprintf("%s/drm/%s/device", dir, name)] = "-> ../../../" + address
@@ -77,7 +80,7 @@ func gpu(i int) files {
 func npu(i int) files {
 	f := files{}
 	dir := "sys/devices/pci0000:a1/" + pci("a1", i)
-	address := function(f, dir, "0x8086", "0x7d1d", "0x120000", "intel_vpu")
+	address := function(f, dir, "0x7d1d", "0x120000", "intel_vpu")
 	name := fmt.Sprintf("accel%d", i)
 	f["sys/class/accel/"+name] = "-> ../../" + strings.TrimPrefix(dir, "sys/") + "/accel/" + name
 	f[dir+"/accel/"+name+"/dev"] = fmt.Sprintf("261:%d", i)
@@ -87,31 +90,36 @@ func npu(i int) files {
 	return f
 }
 
+// firstGroup is the first IOMMU group that a device of a rack is in.
+const firstGroup = 300
+
 // group is the IOMMU group of the i-th virtual function.
-func group(i int) int { return 300 + i }
+func group(i int) int { return firstGroup + i }
 
 // qat is a virtual function; each 16 of them have a physical one.
-func qat(i int) files {
+func qat(i int) files { return virtual(qatBus(i), "sym;asym", i%16, group(i)) }
+
+func qatBus(i int) string { return fmt.Sprintf("b%x", i/16) }
+
+// virtualAddress is the address of the i-th virtual function of the QAT card of a bus, the first function of which is itself.
+func virtualAddress(bus string, i int) string {
+	return fmt.Sprintf("0000:%s:%02x.%d", bus, (i+1)/8, (i+1)%8)
+}
+
+// virtual is that function.
+func virtual(bus, services string, i, group int) files {
 	f := files{}
-	bus := fmt.Sprintf("b%x", i/16)
 	root := "sys/devices/pci0000:" + bus
 	pf := root + "/0000:" + bus + ":00.0"
-	pfAddress := function(f, pf, "0x8086", "0x4940", "0x0b4000", "4xxx")
+	pfAddress := function(f, pf, "0x4940", "0x0b4000", "4xxx")
 	f[pf+"/sriov_totalvfs"], f[pf+"/sriov_numvfs"] = "16", "16"
-	f[pf+"/qat/state"], f[pf+"/qat/cfg_services"] = "up", "sym;asym"
+	f[pf+"/qat/state"], f[pf+"/qat/cfg_services"] = "up", services
 	f[fmt.Sprintf("sys/kernel/debug/qat_4xxx_%s/heartbeat/status", pfAddress)] = "0"
-	k := i%16 + 1
-	vf := fmt.Sprintf("%s/0000:%s:%02x.%d", root, bus, k/8, k%8)
-	address := function(f, vf, "0x8086", "0x4941", "0x0b4000", "vfio-pci")
+	vf := root + "/" + virtualAddress(bus, i)
+	address := function(f, vf, "0x4941", "0x0b4000", "vfio-pci")
 	f[vf+"/physfn"] = "-> ../" + pfAddress
-	f[fmt.Sprintf("%s/virtfn%d", pf, k-1)] = "-> ../" + address
-	f[vf+"/iommu_group"] = fmt.Sprintf("-> ../../../kernel/iommu_groups/%d", group(i))
-	f[fmt.Sprintf("sys/kernel/iommu_groups/%d/name", group(i))] = ""
-	f[fmt.Sprintf("sys/kernel/iommu_groups/%d/devices/%s", group(i), address)] = "-> ../../../../" + strings.TrimPrefix(vf, "sys/")
-	f[fmt.Sprintf("sys/class/vfio/%d/dev", group(i))] = fmt.Sprintf("239:%d", i)
-	f["sys/class/misc/vfio/dev"] = "10:196"
-	f["dev/vfio/vfio"] = "c 10:196"
-	f[fmt.Sprintf("dev/vfio/%d", group(i))] = fmt.Sprintf("c 239:%d", i)
+	f[fmt.Sprintf("%s/virtfn%d", pf, i)] = "-> ../" + address
+	inGroup(f, vf, group)
 	return f
 }
 
@@ -122,7 +130,7 @@ func iaxNumber(i int) int { return 101 + i/8 }
 func queue(prefix, folder string, number, i, major int, id, bus string) files {
 	f := files{}
 	dir := fmt.Sprintf("sys/devices/pci0000:%s/%s", bus, pci(bus, i/8))
-	function(f, dir, "0x8086", id, "0x088000", "idxd")
+	function(f, dir, id, "0x088000", "idxd")
 	device := fmt.Sprintf("%s/%s%d", dir, prefix, number)
 	f[fmt.Sprintf("sys/bus/dsa/devices/%s%d", prefix, number)] = "-> ../../../" + strings.TrimPrefix(device, "sys/")
 	f[device+"/state"], f[device+"/pasid_enabled"], f[device+"/numa_node"] = "enabled", "1", "0"

@@ -1,11 +1,12 @@
 package sgx
 
 import (
-	"errors"
+	"path"
 	"strconv"
 
 	"github.com/inlay-project/inlay/deviceplugins/cdi"
 	"github.com/inlay-project/inlay/deviceplugins/plugin"
+	"github.com/inlay-project/inlay/deviceplugins/vfio"
 	"github.com/inlay-project/inlay/internal/hostfs"
 )
 
@@ -62,13 +63,10 @@ func Discover(root *hostfs.Root, o Options) (plugin.Inventory, []plugin.Skipped)
 	return inv, nil
 }
 
-// check tells why a node cannot be given to a container. In a tree made for tests a node may be a plain file.
+// check tells why a node cannot be given to a container: it is not there, it is none, or it has another number than sysfs
+// says. In a tree made for tests a node may be a plain file.
 func check(root *hostfs.Root, node string) error {
-	_, err := root.Node(node)
-	if errors.Is(err, hostfs.ErrPlainNode) {
-		return nil
-	}
-	return err
+	return vfio.CheckNode(root, node, "/sys/class/misc/"+path.Base(node)+"/dev")
 }
 
 // offer gives one node to a number of containers. They share one Grant, since they get the same.

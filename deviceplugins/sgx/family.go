@@ -66,6 +66,9 @@ func (f *Family) Present() bool {
 	return f.offers
 }
 
+// Limited tells whether enclaves are to be held to the pods' limits of sgx.intel.com/epc.
+func (f *Family) Limited() bool { return f.settings().EPCLimits }
+
 // Scan implements plugin.Family.
 func (f *Family) Scan(context.Context) (plugin.Inventory, []plugin.Skipped, error) {
 	inv, skipped := Discover(f.c.Root, f.settings())

@@ -169,7 +169,7 @@ func TestADriverThatComesLaterOrGoesIsSeen_S1(t *testing.T) {
 	}
 	done := make(chan error, 1)
 	go func() { done <- engine.Run(t.Context()) }()
-	t.Cleanup(func() { <-done })
+	t.Cleanup(func() { _ = <-done })
 
 	await := func(resource string, n int) {
 		t.Helper()

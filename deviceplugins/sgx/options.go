@@ -26,6 +26,8 @@ type Options struct {
 	ProvisionLimit int `json:"provisionLimit"`
 	// DCAPInfraResources offers qe and registration too, one of each, for the services that attest the platform.
 	DCAPInfraResources bool `json:"dcapInfraResources"`
+	// EPCLimits keeps the pods' limits of sgx.intel.com/epc for inlay-nri. It needs the right to read the node's pods.
+	EPCLimits bool `json:"epcLimits"`
 	// CDI is by which way a container gets what it gets; it matters for registration alone. It is the process' setting.
 	CDI cdi.Mode `json:"-"`
 }
@@ -36,7 +38,7 @@ func DefaultOptions() Options {
 	if perCore, err := strconv.ParseUint(os.Getenv("PODS_PER_CORE"), 10, 10); err == nil && perCore > 0 {
 		limit = int(perCore) * runtime.NumCPU()
 	}
-	return Options{EnclaveLimit: limit, ProvisionLimit: limit, CDI: cdi.Auto}
+	return Options{EnclaveLimit: limit, ProvisionLimit: limit, EPCLimits: true, CDI: cdi.Auto}
 }
 
 // AddFlags defines the family's flags. What o holds are the defaults, and what is parsed goes to o.
@@ -45,6 +47,8 @@ func (o *Options) AddFlags(f *pflag.FlagSet) {
 	f.IntVar(&o.ProvisionLimit, "sgx-provision-limit", o.ProvisionLimit, "how many containers of the node may have /dev/sgx_provision")
 	f.BoolVar(&o.DCAPInfraResources, "sgx-dcap-infra-resources", o.DCAPInfraResources,
 		"offer sgx.intel.com/qe and sgx.intel.com/registration too, for the services that attest the platform")
+	f.BoolVar(&o.EPCLimits, "sgx-epc-limits", o.EPCLimits,
+		"with --policy, hold enclaves to the pods' limits of sgx.intel.com/epc; needs --node-name and the right to list and watch pods")
 }
 
 // Validate tells by an error which flag holds what it must not.

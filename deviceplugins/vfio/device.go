@@ -88,10 +88,10 @@ func Look(root *hostfs.Root, address string) (Device, error) {
 	if d.ID, err = root.ReadAttr(dir + "/device"); err != nil && !hostfs.Absent(err) {
 		return d, err
 	}
-	if d.Driver, err = linkBase(root, dir+"/driver"); err != nil {
+	if d.Driver, err = LinkBase(root, dir+"/driver"); err != nil {
 		return d, err
 	}
-	group, err := linkBase(root, dir+"/iommu_group")
+	group, err := LinkBase(root, dir+"/iommu_group")
 	if err != nil {
 		return d, err
 	}
@@ -121,7 +121,7 @@ func (d *Device) neighbours(root *hostfs.Root, group string) {
 		if name == d.Address {
 			continue
 		}
-		switch driver, err := linkBase(root, folder+"/"+name+"/driver"); {
+		switch driver, err := LinkBase(root, folder+"/"+name+"/driver"); {
 		case err != nil || driver == "" || driver == "pcieport" || driver == "pci-stub":
 		case IsDriver(driver):
 			d.Beside = append(d.Beside, name)
@@ -247,8 +247,8 @@ func same(node string) plugin.Node {
 	return plugin.Node{HostPath: node, ContainerPath: node, Permissions: "rw"}
 }
 
-// linkBase is the last element of what a link says, whether or not that exists; empty where there is no such link.
-func linkBase(root *hostfs.Root, link string) (string, error) {
+// LinkBase is the last element of what a link says, whether or not that exists; empty where there is no such link.
+func LinkBase(root *hostfs.Root, link string) (string, error) {
 	f, err := root.Open(link, unix.O_PATH|unix.O_NOFOLLOW)
 	if err != nil {
 		if hostfs.Absent(err) {

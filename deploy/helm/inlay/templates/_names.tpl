@@ -73,12 +73,12 @@ capabilities:
   drop: [ALL]
 {{- end -}}
 
-{{/* Whether other families than FPGAs are offered. */}}
+{{/* Whether families are offered that need more folders of the host than FPGAs and SGX do; empty = no. */}}
 {{- define "inlay.others" -}}
-{{- if ne (join "," .Values.families) "fpga" }}yes{{ end -}}
+{{- if without .Values.families "fpga" "sgx" }}yes{{ end -}}
 {{- end -}}
 
-{{/* Whether a configuration file is looked for. */}}
+{{/* Whether a configuration file is looked for; empty = no. */}}
 {{- define "inlay.config" -}}
 {{- if or .Values.config (include "inlay.others" .) }}yes{{ end -}}
 {{- end -}}
