@@ -139,6 +139,18 @@ func (s *serving) writer(config *rest.Config, client rest.Interface, index *mapp
 	return status.New(c, index), nil
 }
 
+// finder asks for mappings that the index does not have yet, past the limit of requests that the status is written by: it
+// has its own.
+func (s *serving) finder(config *rest.Config) (*mappings.Finder, error) {
+	config = rest.CopyConfig(config)
+	config.QPS = -1
+	client, err := follow.Client(config)
+	if err != nil {
+		return nil, err
+	}
+	return mappings.NewFinder(mappings.Ask(client), s.Log), nil
+}
+
 // run serves until it is told to stop. Ports are taken before anything runs.
 func (s *serving) run(ctx context.Context) error {
 	if err := s.check(); err != nil {
@@ -164,6 +176,10 @@ func (s *serving) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	finder, err := s.finder(config)
+	if err != nil {
+		return err
+	}
 	leads, err := newLeader(config, s.namespace, s.service, s.Log)
 	if err != nil {
 		return err
@@ -175,8 +191,8 @@ func (s *serving) run(ctx context.Context) error {
 		Mappings: func() map[observe.MappingKey]int { return count(index) },
 	})
 	https, err := server.New(server.Config{
-		Listen: s.listen, Certificates: certificates, Tables: index, Options: s.options, Drain: s.drain,
-		Observer: metrics, Log: s.Log,
+		Listen: s.listen, Certificates: certificates, Tables: index, Finder: finder, Options: s.options,
+		Drain: s.drain, Observer: metrics, Log: s.Log,
 	})
 	if err != nil {
 		return err
@@ -203,7 +219,7 @@ func (s *serving) run(ctx context.Context) error {
 	for _, kind := range v2.Kinds() {
 		group.Go(func() error {
 			// The tables first: the status says where they lead.
-			follow.Source{Client: client, Kind: kind, Log: s.Log}.Run(work, follow.Both(index.Handler(kind), writer.Handler(kind)))
+			follow.Mappings{Client: client, Kind: kind, Log: s.Log}.Run(work, follow.Both(index.Handler(kind), writer.Handler(kind)))
 			return nil
 		})
 	}

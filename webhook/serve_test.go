@@ -34,6 +34,7 @@ const limit = 30 * time.Second
 type cluster struct {
 	*followtest.Server
 	rest       *kubetest.Server
+	singles    http.Handler // nil: the same server; of single mappings
 	kubeconfig string
 }
 
@@ -41,9 +42,12 @@ func startCluster(t *testing.T) *cluster {
 	t.Helper()
 	c := &cluster{Server: followtest.Start(t, followtest.Options{}), rest: kubetest.New()}
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.Contains(r.URL.Path, "/leases") {
+		switch {
+		case strings.Contains(r.URL.Path, "/leases"):
 			c.rest.ServeHTTP(w, r)
-		} else {
+		case c.singles != nil && r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/namespaces/"):
+			c.singles.ServeHTTP(w, r)
+		default:
 			c.ServeHTTP(w, r)
 		}
 	}))
@@ -256,6 +260,35 @@ func TestServeFollowsTheMappingsWritesTheirStatusAndDrains(t *testing.T) {
 	}
 	if !strings.Contains(d.output(), "inlay-webhook ends") || strings.Contains(d.output(), "level=error") {
 		t.Error("its last words, or an error")
+	}
+}
+
+// The API server has mappings of which its watches have told nothing: single objects come from another one.
+func TestServeAsksForAMappingThatItsWatchHasNotTold(t *testing.T) {
+	c, newer := startCluster(t), followtest.Start(t, followtest.Options{})
+	newer.Put(v2.KindAcceleratorFunction, "ns1", "n3o", spec("region"))
+	c.singles = newer
+	d := serve(t, c)
+	d.answers("/readyz", 200, "ready")
+	if allowed, message, err := d.asks(reviewOf("ns1", "n3o")); err != nil || !allowed {
+		t.Errorf("denied: %s, %v", message, err)
+	}
+	for range 20 {
+		const want = "namespace ns1 has no AcceleratorFunction or FpgaRegion named n0o"
+		if allowed, message, err := d.asks(reviewOf("ns1", "n0o")); err != nil || allowed || !strings.Contains(message, want) {
+			t.Errorf("%s, %v; want %q", message, err, want)
+		}
+	}
+	if n := newer.Requests("get"); n < 4 || n > 8 { // two for each of the names, and again if this took more than a second
+		t.Errorf("%d requests", n)
+	}
+	newer.SetStall(true)
+	began := time.Now()
+	if allowed, message, err := d.asks(reviewOf("ns1", "n0p")); err != nil || allowed || !strings.Contains(message, "named n0p") {
+		t.Errorf("with a silent API server: %s, %v", message, err)
+	}
+	if took := time.Since(began); took < 400*time.Millisecond || took > 3*time.Second {
+		t.Errorf("with a silent API server the answer took %v", took)
 	}
 }
 

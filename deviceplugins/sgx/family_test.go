@@ -1,7 +1,9 @@
 package sgx
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"os"
 	"path/filepath"
@@ -169,7 +171,11 @@ func TestADriverThatComesLaterOrGoesIsSeen_S1(t *testing.T) {
 	}
 	done := make(chan error, 1)
 	go func() { done <- engine.Run(t.Context()) }()
-	t.Cleanup(func() { _ = <-done })
+	t.Cleanup(func() {
+		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
 
 	await := func(resource string, n int) {
 		t.Helper()

@@ -212,6 +212,11 @@ func (r *Replica) allows(ctx context.Context, ns string, pod corev1.Pod) error {
 
 // ask asks a replica itself, past the API server, which keeps its connections and may know one replica only.
 func (r *Replica) ask(ctx context.Context, ns string, pod corev1.Pod) (*admissionv1.AdmissionResponse, error) {
+	return r.askAt(ctx, "/pods", ns, pod)
+}
+
+// askAt asks at one of the two paths.
+func (r *Replica) askAt(ctx context.Context, path, ns string, pod corev1.Pod) (*admissionv1.AdmissionResponse, error) {
 	object, err := json.Marshal(pod)
 	if err != nil {
 		return nil, err
@@ -227,7 +232,7 @@ func (r *Replica) ask(ctx context.Context, ns string, pod corev1.Pod) (*admissio
 	if err != nil {
 		return nil, err
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+r.Address+"/pods", bytes.NewReader(question))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+r.Address+path, bytes.NewReader(question))
 	if err != nil {
 		return nil, err
 	}

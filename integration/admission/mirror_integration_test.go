@@ -71,10 +71,19 @@ type mirrored struct {
 	t                        *testing.T
 	c                        *apiserver.Cluster
 	program, root, http, api string
+	flags                    []string
 	starts                   int
 }
 
 func startMirror(t *testing.T, c *apiserver.Cluster) *mirrored {
+	t.Helper()
+	n := newMirror(t, c)
+	n.start()
+	return n
+}
+
+// newMirror is a node with a card, on which nothing runs.
+func newMirror(t *testing.T, c *apiserver.Cluster) *mirrored {
 	t.Helper()
 	n := &mirrored{t: t, c: c, root: t.TempDir(), http: c.Address() + ":9770"}
 	n.program = filepath.Join(os.Getenv("INLAY_BIN"), "inlay-deviceplugin")
@@ -94,7 +103,6 @@ func startMirror(t *testing.T, c *apiserver.Cluster) *mirrored {
 		t.Fatal(err)
 	}
 	n.api = c.ServiceAccount(t, NodeNamespace, "inlay-node", apiserver.Bound{})
-	n.start()
 	return n
 }
 
@@ -103,7 +111,7 @@ func (n *mirrored) start() {
 	n.starts++
 	p, err := process.Start(process.Command{
 		Name: "inlay-deviceplugin", Path: n.program, Log: filepath.Join(n.c.Dir, fmt.Sprintf("inlay-deviceplugin-%d.log", n.starts)),
-		Args: []string{"--host-root", n.root, "--http", n.http, "--kubeconfig", n.api, "--fpga-mode", "region", "--policy", n.file()},
+		Args: append([]string{"--host-root", n.root, "--http", n.http, "--kubeconfig", n.api, "--fpga-mode", "region", "--policy", n.file()}, n.flags...),
 	})
 	if err != nil {
 		n.t.Fatal(err)

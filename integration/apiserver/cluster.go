@@ -25,6 +25,9 @@ type Options struct {
 	Controllers []string
 	// Flags are added to kube-apiserver's command line.
 	Flags []string
+	// Authorization is the text of an AuthorizationConfiguration; empty asks the authorizers Node and RBAC. Its folder has
+	// nobody.kubeconfig, the address of an authorizer that does not answer.
+	Authorization string
 	// Log gets what is being built, the first time on a machine; nil is standard error.
 	Log io.Writer
 }

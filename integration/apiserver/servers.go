@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/inlay-project/inlay/integration/process"
@@ -63,16 +64,34 @@ func (c *Cluster) startAPIServer(ctx context.Context, o Options) error {
 		"--service-cluster-ip-range=" + c.net.services.String(),
 		"--cert-dir=" + c.Dir, "--tls-cert-file=" + c.pki.certFile(), "--tls-private-key-file=" + c.pki.keyFile(),
 		"--token-auth-file=" + c.path("tokens.csv"),
-		"--anonymous-auth=false", "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
+		"--anonymous-auth=false", "--enable-admission-plugins=NodeRestriction",
 		"--service-account-issuer=https://kubernetes.default.svc",
 		"--service-account-key-file=" + c.pki.accountKeyFile(), "--service-account-signing-key-file=" + c.pki.accountKeyFile(),
 		"--audit-log-path=" + c.auditLog(), "--audit-policy-file=" + c.path("audit-policy.yaml"),
 	}
-	p, err := c.run("kube-apiserver", append(args, o.Flags...)...)
+	authorization, err := c.authorization(o)
+	if err != nil {
+		return err
+	}
+	p, err := c.run("kube-apiserver", slices.Concat(args, authorization, o.Flags)...)
 	if err != nil {
 		return err
 	}
 	return c.waitReady(ctx, p, c.Server()+"/readyz")
+}
+
+// authorization gives the flags that say who authorizes requests.
+func (c *Cluster) authorization(o Options) ([]string, error) {
+	if o.Authorization == "" {
+		return []string{"--authorization-mode=Node,RBAC"}, nil
+	}
+	nobody := c.path("nobody.kubeconfig")
+	config := strings.ReplaceAll(o.Authorization, "/etc/kubernetes/nobody.kubeconfig", nobody)
+	return []string{"--authorization-config=" + c.path("authorization.yaml")}, errors.Join(
+		os.WriteFile(c.path("authorization.yaml"), []byte(config), 0o600),
+		os.WriteFile(nobody, []byte(`{apiVersion: v1, kind: Config, current-context: nobody, clusters: [{name: nobody, cluster: {server: "https://127.0.0.1:1"}}],
+contexts: [{name: nobody, context: {cluster: nobody, user: nobody}}], users: [{name: nobody, user: {}}]}`), 0o600),
+	)
 }
 
 func (c *Cluster) startControllers(ctx context.Context, o Options) error {

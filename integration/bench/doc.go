@@ -9,6 +9,9 @@
 //
 // What cannot run here says so in the table. Exit code 1 means that a stage broke, not that a promise was missed.
 //
+// Not run: the kernel's limit of enclave memory (misc.max), which needs SGX and cgroup version 2 with a misc controller
+// that knows sgx_epc. The machine of the results has cgroup version 1.
+//
 // As root it runs with a /tmp of its own in memory, so that the figures are not those of the disk, and leaves nothing.
 //
 // The baselines are programs of this folder: emptyprogram (a process that does nothing), bareplugin (a device plugin

@@ -62,6 +62,10 @@ func (a *Adjuster) Adjust(_ context.Context, pod *api.PodSandbox, ctr *api.Conta
 	if !ok {
 		return nil, fmt.Errorf("limit of %s/epc: the policy file has not heard of the pod yet, %s", domain, pod.GetUid())
 	}
+	// A UID that was copied into an object of another name is not this pod's.
+	if limits.Namespace != pod.GetNamespace() || limits.Name != pod.GetName() {
+		return nil, fmt.Errorf("limit of %s/epc: the policy file knows %s as pod %s/%s", domain, pod.GetUid(), limits.Namespace, limits.Name)
+	}
 	limit := limits.Containers[ctr.GetName()]
 	if limit <= 0 {
 		return adjust, nil

@@ -152,6 +152,14 @@ func TestWhatCannotBeKnownIsRefused(t *testing.T) {
 			n.policy(limits(nil))
 			p.Uid = "another"
 		}, "has not heard of the pod yet, another"},
+		{"another pod of that UID", func(n *node, p *api.PodSandbox) {
+			n.policy(limits(map[string]int64{"main": 1 << 40}))
+			p.Name = "q"
+		}, "knows " + uid + " as pod ns/p"},
+		{"a pod of that UID and name, of another namespace", func(n *node, p *api.PodSandbox) {
+			n.policy(limits(map[string]int64{"main": 1 << 40}))
+			p.Namespace = "other"
+		}, "as pod ns/p"},
 		{"a file that is too old", func(n *node, _ *api.PodSandbox) {
 			n.write("policy.json", `{"format":1,"synced":"2020-01-01T00:00:00Z","namespaces":{}}`)
 		}, "too old"},

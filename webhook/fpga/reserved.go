@@ -82,12 +82,21 @@ func (r *review) pairFault(c *container, as []asked) (why, advice string) {
 			return "sets " + show(c.reserved[0].Name) + " and not " + regionVariable + name, adviceMapping
 		case p.afu == nil:
 			return "sets " + show(c.reserved[0].Name) + " and not " + afuVariable + name, adviceMapping
-		case r.table.grant(fpga.InterfaceID(*p.region), v2.ModeRegion, fpga.FunctionID(*p.afu)) == nil || *p.afu == "":
+		case r.grantPair(fpga.InterfaceID(*p.region), fpga.FunctionID(*p.afu)) == nil:
+			r.lackPairs(as, pairs)
 			return fmt.Sprintf("sets %s%s=%s with %s%s=%s, which no AcceleratorFunction of mode region in namespace %s gives",
 				afuVariable, name, show(*p.afu), regionVariable, name, show(*p.region), show(r.namespace)), adviceMapping
 		}
 	}
 	return miscounted(as, pairs)
+}
+
+// grantPair gives the mapping that lets a container have a function in a region by variables of its own.
+func (r *review) grantPair(i fpga.InterfaceID, f fpga.FunctionID) *Entry {
+	if f == "" {
+		return nil
+	}
+	return r.table.grant(i, v2.ModeRegion, f)
 }
 
 // miscounted compares the pairs with the regions asked for.

@@ -72,6 +72,17 @@ func NewTable(entries []Entry) *Table {
 	return t
 }
 
+// With gives a table that has these entries too, but for those whose kind and name are there already.
+func (t *Table) With(entries []Entry) *Table {
+	switch {
+	case len(entries) == 0:
+		return t
+	case t == nil:
+		return NewTable(entries)
+	}
+	return NewTable(slices.Concat(entries, t.entries))
+}
+
 func compareTarget(t v2.Target, i fpga.InterfaceID, m v2.Mode, f fpga.FunctionID) int {
 	return cmp.Or(
 		strings.Compare(string(t.Interface), string(i)),

@@ -48,6 +48,9 @@ type review struct {
 	modes   []v2.Mode // that the pod needs its node to be in, in the order in which they were met
 	aliases bool      // some of them by an alias: their pods get affinity
 	hint    string    // names that the namespace has; made when first needed
+
+	sought  []Sought
+	lacking int // denials that what is sought would lift
 }
 
 // What of a hostile pod is kept.
@@ -80,6 +83,7 @@ func (r *review) run() Verdict {
 			r.verdict.Denied += fmt.Sprintf(" (and %d more)", r.denials-1)
 		}
 		r.verdict.Patch, r.verdict.Uses = nil, nil
+		r.verdict.Sought = r.late()
 		return r.verdict
 	}
 	r.affinity()
@@ -235,6 +239,11 @@ func (r *review) resolve(c *container, f *Finding, a *asked) {
 			r.note(a, v2.ModeRegion)
 		}
 		if a.entry = r.table.raw(i, afu); a.entry == nil {
+			if afu == "" && len(c.reserved) > 0 {
+				r.lacking++ // its pairs say what is sought
+			} else {
+				r.lack(Sought{Interface: i, Function: fpga.FunctionID(afu)})
+			}
 			r.denyContainer(c, f, "no mapping of namespace "+show(r.namespace)+" leads to "+show(a.name))
 		}
 		return
@@ -252,6 +261,9 @@ func (r *review) resolve(c *container, f *Finding, a *asked) {
 		r.denyContainer(c, f, show(a.name)+" stands for nothing: "+string(named[0].Kind)+" "+show(a.short())+
 			" of namespace "+show(r.namespace)+" is invalid: "+named[0].Invalid.Message)
 	default:
+		if !r.check { // where an alias is denied whether it has a mapping or not
+			r.lack(Sought{Name: a.short()})
+		}
 		r.denyContainer(c, f, "namespace "+show(r.namespace)+" has no AcceleratorFunction or FpgaRegion named "+show(a.short())+r.names())
 	}
 }

@@ -48,6 +48,9 @@ type Verdict struct {
 	Denied string
 	// Uses are the mappings by which the pod gets what it gets; empty if it is denied.
 	Uses []Use
+	// Sought are the mappings for whose absence the pod is denied, if it is for nothing else. Should the API server have
+	// them already, translate again with a table that does; see Table.With.
+	Sought []Sought
 	// NodeMode is the mode that the patch's node affinity asks for; "" if it adds none.
 	NodeMode v2.Mode
 	// Containers is what was found of each container, init containers first, in the pod's order.

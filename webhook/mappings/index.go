@@ -106,7 +106,7 @@ func (m moment) count() map[v2.Kind]Tally {
 }
 
 // Handler takes what is told of one kind.
-func (x *Index) Handler(kind v2.Kind) follow.Handler { return handler{x, kind} }
+func (x *Index) Handler(kind v2.Kind) follow.Handler[v2.Object] { return handler{x, kind} }
 
 type handler struct {
 	*Index

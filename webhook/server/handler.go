@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -26,7 +27,7 @@ const (
 
 // handler answers the two paths.
 type handler struct {
-	tables   Tables
+	sources
 	options  fpga.Options
 	observer Observer
 	log      *logrus.Logger
@@ -112,7 +113,7 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request, check bool) (De
 	if err := body.read(r.Body, int(r.ContentLength)); err != nil {
 		return Malformed, err
 	}
-	answer, outcome, err := h.review(body, check)
+	answer, outcome, err := h.review(r.Context(), body, check)
 	if err != nil {
 		return outcome.Decision, err
 	}
@@ -168,7 +169,7 @@ func (b *buffer) read(from io.Reader, n int) error {
 }
 
 // review answers a body.
-func (h *handler) review(body *buffer, check bool) (answer []byte, outcome Outcome, err error) {
+func (h *handler) review(ctx context.Context, body *buffer, check bool) (answer []byte, outcome Outcome, err error) {
 	rv, _ := h.reviews.Get().(*reviewer)
 	if rv == nil {
 		rv = &reviewer{}
@@ -180,7 +181,7 @@ func (h *handler) review(body *buffer, check bool) (answer []byte, outcome Outco
 		}
 		h.reviews.Put(rv)
 	}()
-	return rv.review(body.answer[:0], body.b, check, h.tables, h.options)
+	return rv.review(ctx, body.answer[:0], body.b, check, h.sources, h.options)
 }
 
 // panicked denies a pod that a mistake in the program kept from being looked at.

@@ -319,7 +319,7 @@ func TestReadingABodyTakesLittleMemoryWhateverIsInIt(t *testing.T) {
 		text := []byte(body)
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		_, _, _ = (&reviewer{}).review(nil, text, false, ns1(), fpga.Options{}) // what it says is not the point
+		_, _, _ = (&reviewer{}).review(t.Context(), nil, text, false, sources{Tables: ns1()}, fpga.Options{}) // what it says is not the point
 		runtime.ReadMemStats(&after)
 		if got := after.TotalAlloc - before.TotalAlloc; got > 64<<10 {
 			t.Errorf("%.60s…: %d bytes allocated for %d", body, got, len(body))

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -15,6 +16,19 @@ type Tables interface {
 	Table(namespace string) *fpga.Table
 	// Missing says why the mappings are not known yet; nothing = they are.
 	Missing() []string
+}
+
+// Finder asks for mappings that the tables may not have yet, because news of them is on its way.
+type Finder interface {
+	// Find gives those of the sought mappings that a namespace has; none unless it has all of them. It takes a second at
+	// most, ends with ctx, and may know without asking that there are none.
+	Find(ctx context.Context, namespace string, sought []fpga.Sought) []fpga.Entry
+}
+
+// sources are where a review has its mappings from.
+type sources struct {
+	Tables
+	finder Finder // nil = what the tables do not have is not there
 }
 
 // Decision is what an answer says, in one word.
@@ -48,7 +62,7 @@ func Review(body []byte, check bool, t Tables, o fpga.Options) (answer []byte, o
 	if len(body) > MaxBody {
 		return nil, Outcome{Decision: Malformed}, errTooLarge
 	}
-	return (&reviewer{}).review(nil, body, check, t, o)
+	return (&reviewer{}).review(context.Background(), nil, body, check, sources{Tables: t}, o)
 }
 
 // reviewer is what one review needs; it can be used again.
@@ -60,7 +74,7 @@ type reviewer struct {
 }
 
 // review appends the answer to dst.
-func (r *reviewer) review(dst, body []byte, check bool, t Tables, o fpga.Options) ([]byte, Outcome, error) {
+func (r *reviewer) review(ctx context.Context, dst, body []byte, check bool, from sources, o fpga.Options) ([]byte, Outcome, error) {
 	var q question
 	r.uid = ""
 	r.json.Reset(body)
@@ -88,7 +102,7 @@ func (r *reviewer) review(dst, body []byte, check bool, t Tables, o fpga.Options
 		dst, outcome := refuse(dst, Malformed, codeMalformed, &q, "request.object: "+q.podErr.Error())
 		return dst, outcome, nil //nolint:nilerr // the answer has it
 	}
-	dst, outcome := r.judge(dst, &q, check, t, o)
+	dst, outcome := r.judge(ctx, dst, &q, check, from, o)
 	return dst, outcome, nil
 }
 
@@ -108,24 +122,24 @@ func unreadable(dst []byte, q *question, err error) ([]byte, Outcome, error) {
 }
 
 // judge answers for the pod. An UPDATE is looked at like a CREATE; the registration sends none.
-func (r *reviewer) judge(dst []byte, q *question, check bool, t Tables, o fpga.Options) ([]byte, Outcome) {
+func (r *reviewer) judge(ctx context.Context, dst []byte, q *question, check bool, from sources, o fpga.Options) ([]byte, Outcome) {
 	if own := q.pod.In(""); own != "" && q.namespace != "" && own != q.namespace {
 		// The API server has put the one into the other by now. Whose mappings would count?
 		return refuse(dst, Malformed, codeMalformed, q,
 			fmt.Sprintf("the pod's namespace %.63q is not the request's, %.63q", own, q.namespace))
 	}
-	if missing := t.Missing(); len(missing) > 0 {
+	if missing := from.Missing(); len(missing) > 0 {
 		return refuse(dst, Unready, codeNotReady, q, "inlay-webhook is not ready: "+strings.Join(missing, "; "))
 	}
-	table := t.Table(q.pod.In(q.namespace))
-	var v fpga.Verdict
-	if check {
-		v = fpga.Check(q.pod, q.namespace, table)
-	} else {
-		o.Scratch = &r.scratch
-		v = fpga.Translate(q.pod, q.namespace, table, o)
-		if r.scratch.Size() > smallBody {
-			r.scratch = fpga.Scratch{}
+	namespace := q.pod.In(q.namespace)
+	table := from.Table(namespace)
+	v := r.verdict(q, check, table, o)
+	if len(v.Sought) > 0 && from.finder != nil {
+		// A mapping and a pod come in one `kubectl apply`, and the pod may be here before the news of the mapping. What was
+		// found is true, and what has come meanwhile is too.
+		found := from.finder.Find(ctx, namespace, v.Sought)
+		if now := from.Table(namespace).With(found); now != table {
+			v = r.verdict(q, check, now, o)
 		}
 	}
 	if v.Denied != "" {
@@ -143,4 +157,17 @@ func (r *reviewer) judge(dst []byte, q *question, check bool, t Tables, o fpga.O
 		return refuse(dst, Denied, codeMistake, q, "the patch cannot be written: "+err.Error())
 	}
 	return allow(dst, q, patch, v.Warnings, v.Uses), Outcome{Decision: Translated}
+}
+
+// verdict is what the mappings of a table make of the pod.
+func (r *reviewer) verdict(q *question, check bool, table *fpga.Table, o fpga.Options) fpga.Verdict {
+	if check {
+		return fpga.Check(q.pod, q.namespace, table)
+	}
+	o.Scratch = &r.scratch
+	v := fpga.Translate(q.pod, q.namespace, table, o)
+	if r.scratch.Size() > smallBody {
+		r.scratch = fpga.Scratch{}
+	}
+	return v
 }

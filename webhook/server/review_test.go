@@ -378,7 +378,7 @@ func BenchmarkReview(b *testing.B) {
 	b.SetBytes(int64(len(body)))
 	b.ReportAllocs()
 	for b.Loop() {
-		answer, outcome, err := h.review(buffer, false)
+		answer, outcome, err := h.review(b.Context(), buffer, false)
 		buffer.answer = answer[:0]
 		if err != nil || outcome.Decision != Translated {
 			b.Fatalf("%s, %+v, %v", answer, outcome, err)

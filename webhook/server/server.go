@@ -48,6 +48,7 @@ type Config struct {
 	Listen       string // address, as --listen has it
 	Certificates Certificates
 	Tables       Tables
+	Finder       Finder // nil = what Tables do not have is not there
 	Options      fpga.Options
 	// Drain is how long requests are still served after /readyz has turned: until no new ones are sent here.
 	Drain    time.Duration
@@ -92,7 +93,7 @@ func New(c Config) (*Server, error) {
 
 func newHandler(c Config) *handler {
 	h := &handler{
-		tables: c.Tables, options: c.Options, observer: c.Observer, log: c.Log, budget: newBudget(), now: time.Now,
+		sources: sources{c.Tables, c.Finder}, options: c.Options, observer: c.Observer, log: c.Log, budget: newBudget(), now: time.Now,
 	}
 	if h.observer == nil {
 		h.observer = nobody{}

@@ -70,7 +70,7 @@ func (w *Writer) stateOf(o v2.Object) state {
 }
 
 // Handler takes what is told of one kind, after the tables.
-func (w *Writer) Handler(kind v2.Kind) follow.Handler { return handler{w, kind} }
+func (w *Writer) Handler(kind v2.Kind) follow.Handler[v2.Object] { return handler{w, kind} }
 
 type handler struct {
 	*Writer

@@ -66,7 +66,7 @@ func start(t *testing.T, server *followtest.Server, rate float32) *replica {
 	r.writer = status.New(status.Config{Client: client, Events: events, Rate: rate, Log: log}, r.index)
 	for _, kind := range []v2.Kind{function, region} {
 		r.background(func(ctx context.Context) {
-			follow.Source{Client: client, Kind: kind, Log: log}.Run(ctx, follow.Both(r.index.Handler(kind), r.writer.Handler(kind)))
+			follow.Mappings{Client: client, Kind: kind, Log: log}.Run(ctx, follow.Both(r.index.Handler(kind), r.writer.Handler(kind)))
 		})
 	}
 	return r

@@ -8,69 +8,16 @@ import (
 
 	"github.com/sirupsen/logrus"
 	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	utiljson "k8s.io/apimachinery/pkg/util/json"
-
-	v2 "github.com/inlay-project/inlay/webhook/api/v2"
 )
 
-// decoder reads objects of one kind.
-type decoder struct {
-	kind v2.Kind
-	log  logrus.FieldLogger
-}
-
-// object reads one object and keeps what anybody here needs. One whose spec or status has the wrong form is kept without
-// either: it leads nowhere, as it must, and the others are read all the same.
-func (d decoder) object(raw []byte) (v2.Object, error) {
-	o := d.empty()
-	if err := utiljson.Unmarshal(raw, o); err != nil {
-		var partial metav1.PartialObjectMetadata
-		if e := utiljson.Unmarshal(raw, &partial); e != nil || partial.Name == "" {
-			return nil, fmt.Errorf("%s: %w", d.kind, err)
-		}
-		d.log.WithError(err).WithFields(logrus.Fields{"namespace": partial.Namespace, "name": partial.Name}).
-			Warn("this mapping cannot be read; it leads nowhere")
-		o = d.empty()
-		*meta(o) = partial.ObjectMeta
-	}
-	m := meta(o)
-	*m = metav1.ObjectMeta{
-		Namespace: m.Namespace, Name: m.Name, UID: m.UID, ResourceVersion: m.ResourceVersion,
-		Generation: m.Generation, CreationTimestamp: m.CreationTimestamp,
-	}
-	return o, nil
-}
-
-func (d decoder) empty() v2.Object {
-	if d.kind == v2.KindFpgaRegion {
-		return &v2.FpgaRegion{}
-	}
-	return &v2.AcceleratorFunction{}
-}
-
-func meta(o v2.Object) *metav1.ObjectMeta {
-	if r, ok := o.(*v2.FpgaRegion); ok {
-		r.TypeMeta = metav1.TypeMeta{}
-		return &r.ObjectMeta
-	}
-	f := o.(*v2.AcceleratorFunction)
-	f.TypeMeta = metav1.TypeMeta{}
-	return &f.ObjectMeta
-}
-
-func interfaceOf(o v2.Object) string {
-	switch o := o.(type) {
-	case *v2.AcceleratorFunction:
-		return o.Spec.InterfaceID
-	case *v2.FpgaRegion:
-		return o.Spec.InterfaceID
-	}
-	return ""
+// decoder reads objects of one resource.
+type decoder[T Object] struct {
+	decode func(raw []byte) (T, error)
+	log    logrus.FieldLogger
 }
 
 // list reads a list as it arrives, object by object.
-func (d decoder) list(r io.Reader, list *internalversion.List) error {
+func (d decoder[T]) list(r io.Reader, list *internalversion.List) error {
 	dec := json.NewDecoder(r)
 	if err := delim(dec, '{'); err != nil {
 		return err
@@ -102,7 +49,7 @@ func (d decoder) list(r io.Reader, list *internalversion.List) error {
 	return nil
 }
 
-func (d decoder) items(dec *json.Decoder, list *internalversion.List) error {
+func (d decoder[T]) items(dec *json.Decoder, list *internalversion.List) error {
 	t, err := dec.Token()
 	if err != nil || t == nil { // null is how an empty list may look
 		return err
@@ -115,9 +62,9 @@ func (d decoder) items(dec *json.Decoder, list *internalversion.List) error {
 		if err := dec.Decode(&raw); err != nil {
 			return err
 		}
-		o, err := d.object(raw)
+		o, err := d.decode(raw)
 		if err != nil {
-			d.log.WithError(err).Warn("a mapping without a name is passed over")
+			d.log.WithError(err).Warn("an object of the list cannot be read and is passed over")
 			continue
 		}
 		list.Items = append(list.Items, o)

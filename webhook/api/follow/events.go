@@ -23,15 +23,20 @@ var (
 	errAtOnce = errors.New("the API server ended the watch at once")
 )
 
+// roomy is how large a stream's buffers may stay after an event, in bytes. Whoever may create pods can make one of a
+// megabyte, and a stream lives for minutes.
+const roomy = 64 << 10
+
 // atOnce is how short a watch is that must not be followed by the next without a pause.
 const atOnce = time.Second
 
 // events reads the events of one watch. It is the watch.Decoder of a StreamWatcher, which reads it in a goroutine of its
 // own until Close.
-type events struct {
-	decoder
+type events[T Object] struct {
+	decoder[T]
 	limits
-	step   *step
+	what   string // the resource
+	step   *step[T]
 	run    context.Context // of Run
 	stream context.Context // of the request; its cause says why it ended
 	cancel context.CancelCauseFunc
@@ -43,12 +48,13 @@ type events struct {
 	// Of Decode:
 	beginning bool // what comes is the state that the stream begins with
 	json      *json.Decoder
+	rest      io.Reader // what json reads
 	raw       json.RawMessage
 	over      bool // its end has been told
 }
 
 // Close implements watch.Decoder. It may come while Decode works.
-func (e *events) Close() {
+func (e *events[T]) Close() {
 	e.cancel(errClosed)
 	e.life.Stop()
 	e.stall.Stop()
@@ -58,7 +64,7 @@ func (e *events) Close() {
 }
 
 // cause gives the reason of an error that is only the end of the stream's context.
-func (e *events) cause(err error) error {
+func (e *events[T]) cause(err error) error {
 	if cause := context.Cause(e.stream); cause != nil && e.run.Err() == nil {
 		return cause
 	}
@@ -67,8 +73,9 @@ func (e *events) cause(err error) error {
 
 // Decode implements watch.Decoder. The end of the stream, in whatever way, is io.EOF to the Reflector: it goes on where
 // it was.
-func (e *events) Decode() (watch.EventType, runtime.Object, error) {
+func (e *events[T]) Decode() (watch.EventType, runtime.Object, error) {
 	for {
+		e.shrink()
 		event := struct {
 			Type   watch.EventType `json:"type"`
 			Object json.RawMessage `json:"object"`
@@ -95,18 +102,29 @@ func (e *events) Decode() (watch.EventType, runtime.Object, error) {
 			e.end(apierrors.FromObject(status))
 			return watch.Error, status, nil
 		case watch.Added, watch.Modified, watch.Deleted:
-			o, err := e.object(event.Object)
+			o, err := e.decode(event.Object)
 			if err == nil {
 				return event.Type, o, nil
 			}
-			e.log.WithError(err).Warn("an event without a mapping is passed over")
+			e.log.WithError(err).Warn("an event whose object cannot be read is passed over")
 		default:
 			e.log.WithField("type", event.Type).Warn("an event of an unknown type is passed over")
 		}
 	}
 }
 
-func (e *events) bookmark(raw []byte) (watch.EventType, runtime.Object, error) {
+// read makes r what comes.
+func (e *events[T]) read(r io.Reader) { e.json, e.rest = json.NewDecoder(r), r }
+
+// shrink gives back the buffers of an event that was large.
+func (e *events[T]) shrink() {
+	if cap(e.raw) > roomy {
+		e.raw = nil
+		e.read(io.MultiReader(e.json.Buffered(), e.rest))
+	}
+}
+
+func (e *events[T]) bookmark(raw []byte) (watch.EventType, runtime.Object, error) {
 	b := &metav1.PartialObjectMetadata{}
 	if err := utiljson.Unmarshal(raw, b); err != nil {
 		e.end(fmt.Errorf("bookmark: %w", err))
@@ -120,7 +138,7 @@ func (e *events) bookmark(raw []byte) (watch.EventType, runtime.Object, error) {
 }
 
 // end tells how the stream ended, unless it was by our own hand.
-func (e *events) end(err error) {
+func (e *events[T]) end(err error) {
 	err = e.cause(err)
 	switch {
 	case e.over: // an error event is followed by the end of the stream
@@ -133,7 +151,7 @@ func (e *events) end(err error) {
 		err = nil // as the server ends each watch after a while
 	}
 	if err != nil {
-		err = fmt.Errorf("watch %s: %w", e.kind.Resource(), err)
+		err = fmt.Errorf("watch %s: %w", e.what, err)
 	}
 	e.over = true
 	e.step.ended(err)

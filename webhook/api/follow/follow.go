@@ -5,22 +5,21 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
-
-	"github.com/inlay-project/inlay/fpga"
-	"github.com/inlay-project/inlay/internal/kube"
-	v2 "github.com/inlay-project/inlay/webhook/api/v2"
 )
 
 // Handler is told what there is. Calls come one at a time.
-type Handler interface {
+type Handler[T Object] interface {
 	// Replace tells all objects there are, after each list. The slice and the objects are the handler's.
-	Replace(objects []v2.Object)
+	Replace(objects []T)
 	// Upsert tells an object that is new or has changed.
-	Upsert(o v2.Object)
+	Upsert(o T)
 	// Delete tells that there is no such object any more. It may never have been told.
 	Delete(namespace, name string)
 	// InStep tells that everything up to at has been told: after Replace, at each event and each bookmark, and at
@@ -30,29 +29,30 @@ type Handler interface {
 	Away(err error)
 }
 
-// Source is where the objects of one kind come from.
-type Source struct {
-	Client rest.Interface
-	Kind   v2.Kind
-	// Interface takes the mappings of this interface id only; "" takes all. An API server that cannot select by it
-	// (CRD selectable fields came with Kubernetes 1.30) sends all, and the others are left out here.
-	Interface fpga.InterfaceID
-	Log       logrus.FieldLogger
+// Object is what can be followed: as much of an object of the API server as somebody needs, which is its name and its
+// resource version at least.
+type Object interface {
+	runtime.Object
+	metav1.Object
 }
 
-// Requests a second of a client whose config does not say; writing status conditions is what needs them.
-const (
-	defaultQPS   = 100
-	defaultBurst = 200
-)
-
-// Client connects to the API group of the mappings. It serves Run and reads and writes single objects.
-func Client(c *rest.Config) (rest.Interface, error) {
-	config := rest.CopyConfig(c)
-	if config.QPS == 0 && config.RateLimiter == nil {
-		config.QPS, config.Burst = defaultQPS, defaultBurst
-	}
-	return kube.Client(config, v2.GroupVersion, v2.Objects()...)
+// Source is where objects of one resource come from.
+type Source[T Object] struct {
+	Client   rest.Interface // of the resource's group and version
+	Resource string         // as in a request's path: the plural
+	What     string         // what they are called in the log: "mappings"
+	// Selector takes some of them; nil takes all.
+	Selector fields.Selector
+	// Wanted tells the objects that Selector takes. It is asked of every object, since an API server that cannot select by
+	// these fields sends all; nil is for fields by which each can.
+	Wanted func(T) bool
+	// Decode reads one object, of which it must not keep raw. One that it gives an error for is passed over: the handler is
+	// told of it neither as new nor as gone, so an object that only is not as expected is better read as an empty one.
+	Decode func(raw []byte) (T, error)
+	// Keep tells by their keys the members of objects, at any depth, that Decode reads beside names, versions and what leads
+	// to them; nil is all. The others are dropped as they arrive, so that an object that is made large costs nothing.
+	Keep func(key string) bool
+	Log  logrus.FieldLogger
 }
 
 // limits are the times of a Run; tests have shorter ones.
@@ -72,15 +72,14 @@ var usual = limits{
 }
 
 // Run tells h what there is and what changes, until ctx ends.
-func (s Source) Run(ctx context.Context, h Handler) { s.run(ctx, h, usual) }
+func (s Source[T]) Run(ctx context.Context, h Handler[T]) { s.run(ctx, h, usual) }
 
-func (s Source) run(ctx context.Context, h Handler, l limits) {
-	log := s.Log.WithField("kind", s.Kind)
+func (s Source[T]) run(ctx context.Context, h Handler[T], l limits) {
 	// The Reflector's own log goes nowhere: what it would say in its way is said here in ours.
 	ctx = klog.NewContext(ctx, klog.Logger{})
-	step := &step{handler: h, log: log, only: s.Interface, limits: l}
-	r := cache.NewReflectorWithOptions(&source{Source: s, log: log, step: step, limits: l}, nil, step, cache.ReflectorOptions{
-		Name:   string(s.Kind),
+	step := &step[T]{handler: h, log: s.Log, what: s.What, wanted: s.Wanted, limits: l}
+	r := cache.NewReflectorWithOptions(&source[T]{Source: s, step: step, limits: l}, nil, step, cache.ReflectorOptions{
+		Name:   s.Resource,
 		Logger: &klog.Logger{},
 		// How long to wait is decided at the requests. The Reflector's own way begins anew every two minutes, whether
 		// anything has become better or not.

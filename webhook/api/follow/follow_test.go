@@ -156,7 +156,7 @@ func start(t *testing.T, o followtest.Options, only fpga.InterfaceID, l limits, 
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		Source{Client: client, Kind: v2.KindAcceleratorFunction, Interface: only, Log: log}.run(ctx, v, l)
+		Mappings{Client: client, Kind: v2.KindAcceleratorFunction, Interface: only, Log: log}.source().run(ctx, v, l)
 	}()
 	end := sync.OnceFunc(func() {
 		cancel()
@@ -400,7 +400,7 @@ func TestAServerThatStandsStillIsLeft(t *testing.T) {
 func TestAnOpenWatchWithoutEventsIsInStep(t *testing.T) {
 	v := newView(t)
 	log, _ := logrustest.NewNullLogger()
-	s := &step{handler: v, log: log, limits: quick(), open: true, told: time.Now().Add(-2 * deadAfter)}
+	s := &step[v2.Object]{handler: v, log: log, limits: quick(), open: true, told: time.Now().Add(-2 * deadAfter)}
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	s.listen(ctx)

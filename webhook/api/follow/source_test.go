@@ -42,9 +42,9 @@ func TestAListIsOfTheNewestStateOrAtLeastOfTheKnownOne(t *testing.T) {
 				t.Fatal(err)
 			}
 			log, _ := logrustest.NewNullLogger()
-			s := &source{
-				Source: Source{Client: client, Kind: v2.KindFpgaRegion, Log: log}, log: log, limits: usual,
-				step: &step{handler: deaf{}, log: log, limits: usual},
+			s := &source[v2.Object]{
+				Source: Mappings{Client: client, Kind: v2.KindFpgaRegion, Log: log}.source(), limits: usual,
+				step: &step[v2.Object]{handler: deaf{}, log: log, limits: usual},
 			}
 			if _, err := s.ListWithContext(t.Context(), c.options); err != nil {
 				t.Fatal(err)
@@ -58,16 +58,17 @@ func TestAListIsOfTheNewestStateOrAtLeastOfTheKnownOne(t *testing.T) {
 
 // A timer that runs keeps all that its function refers to.
 func TestAStreamThatIsClosedLeavesNoTimer(t *testing.T) {
-	for name, afterwards := range map[string]func(e *events){
-		"in its beginning":                        func(*events) {},
-		"while an event of its beginning is read": func(e *events) { _, _, _ = e.Decode() },
+	for name, afterwards := range map[string]func(e *events[v2.Object]){
+		"in its beginning":                        func(*events[v2.Object]) {},
+		"while an event of its beginning is read": func(e *events[v2.Object]) { _, _, _ = e.Decode() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			log, _ := logrustest.NewNullLogger()
 			stream, cancel := context.WithCancelCause(t.Context())
-			e := &events{
-				decoder: decoder{kind: v2.KindFpgaRegion, log: log}, limits: usual, run: t.Context(), stream: stream, cancel: cancel,
-				step: &step{handler: deaf{}, log: log, limits: usual}, began: time.Now(), beginning: true,
+			e := &events[v2.Object]{
+				decoder: decoder[v2.Object]{decode: mappings{kind: v2.KindFpgaRegion, log: log}.object, log: log},
+				limits:  usual, run: t.Context(), stream: stream, cancel: cancel,
+				step: &step[v2.Object]{handler: deaf{}, log: log, limits: usual}, began: time.Now(), beginning: true,
 				life: time.AfterFunc(time.Hour, func() {}), stall: time.AfterFunc(time.Hour, func() {}),
 				json: json.NewDecoder(strings.NewReader(`{"type":"ADDED","object":{"metadata":{"name":"r"}}}`)),
 			}
@@ -77,5 +78,40 @@ func TestAStreamThatIsClosedLeavesNoTimer(t *testing.T) {
 				t.Error("a timer still ran")
 			}
 		})
+	}
+}
+
+// A pod of a megabyte is nothing that a watch may hold on to for the rest of its life.
+func TestALargeObjectLeavesNoLargeBuffer(t *testing.T) {
+	event := func(name string, size int) string {
+		return `{"type":"MODIFIED","object":{"metadata":{"name":"` + name + `","annotations":{"x":"` + strings.Repeat("y", size) + `"}}}}` + "\n"
+	}
+	log, _ := logrustest.NewNullLogger()
+	stream, cancel := context.WithCancelCause(t.Context())
+	e := &events[v2.Object]{
+		decoder: decoder[v2.Object]{decode: mappings{kind: v2.KindFpgaRegion, log: log}.object, log: log},
+		limits:  usual, run: t.Context(), stream: stream, cancel: cancel,
+		step: &step[v2.Object]{handler: deaf{}, log: log, limits: usual}, began: time.Now(),
+		life: time.AfterFunc(time.Hour, func() {}), stall: time.AfterFunc(time.Hour, func() {}),
+	}
+	defer e.Close()
+	var text strings.Builder
+	for i := range 20 {
+		text.WriteString(event("small", 10) + event("large", 1<<20+i*1000) + event("next", 10))
+	}
+	e.read(strings.NewReader(text.String()))
+	for range 20 {
+		for _, want := range []string{"small", "large", "next"} {
+			_, o, err := e.Decode()
+			if err != nil || o.(v2.Object).GetName() != want {
+				t.Fatalf("%v, %v, want %s", o, err, want)
+			}
+		}
+		if cap(e.raw) > roomy {
+			t.Fatalf("a buffer of %d bytes stays", cap(e.raw))
+		}
+	}
+	if _, _, err := e.Decode(); err == nil {
+		t.Error("no end")
 	}
 }

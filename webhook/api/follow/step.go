@@ -9,9 +9,6 @@ import (
 
 	"github.com/sirupsen/logrus"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-
-	"github.com/inlay-project/inlay/fpga"
-	v2 "github.com/inlay-project/inlay/webhook/api/v2"
 )
 
 // deadAfter is how long a connection can be dead before the HTTP/2 pings of client-go end it: an open watch without
@@ -19,13 +16,14 @@ import (
 const deadAfter = 45 * time.Second
 
 // step is the store that the Reflector fills. It keeps no object; it tells the handler.
-type step struct {
-	log  logrus.FieldLogger
-	only fpga.InterfaceID
+type step[T Object] struct {
+	log    logrus.FieldLogger
+	what   string
+	wanted func(T) bool // nil: all
 	limits
 
 	mu      sync.Mutex // calls of the handler come one at a time, those of listen among them
-	handler Handler
+	handler Handler[T]
 	open    bool          // a watch is open and unbroken
 	since   time.Time     // when it was opened
 	told    time.Time     // by InStep, last
@@ -38,18 +36,18 @@ type step struct {
 }
 
 // Add implements cache.ReflectorStore.
-func (s *step) Add(o any) error { return s.Update(o) }
+func (s *step[T]) Add(o any) error { return s.Update(o) }
 
 // Update implements cache.ReflectorStore.
-func (s *step) Update(o any) error {
-	m, err := mapping(o)
+func (s *step[T]) Update(o any) error {
+	m, err := s.object(o)
 	if err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.foreign(m) {
-		s.handler.Delete(m.GetNamespace(), m.GetName()) // it may have been of this interface until now
+		s.handler.Delete(m.GetNamespace(), m.GetName()) // it may have been wanted until now
 	} else {
 		s.handler.Upsert(m)
 	}
@@ -58,8 +56,8 @@ func (s *step) Update(o any) error {
 }
 
 // Delete implements cache.ReflectorStore.
-func (s *step) Delete(o any) error {
-	m, err := mapping(o)
+func (s *step[T]) Delete(o any) error {
+	m, err := s.object(o)
 	if err != nil {
 		return err
 	}
@@ -71,10 +69,10 @@ func (s *step) Delete(o any) error {
 }
 
 // Replace implements cache.ReflectorStore.
-func (s *step) Replace(list []any, _ string) error {
-	objects := make([]v2.Object, 0, len(list))
+func (s *step[T]) Replace(list []any, _ string) error {
+	objects := make([]T, 0, len(list))
 	for _, o := range list {
-		m, err := mapping(o)
+		m, err := s.object(o)
 		if err != nil {
 			return err
 		}
@@ -84,7 +82,7 @@ func (s *step) Replace(list []any, _ string) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.log.WithField("objects", len(objects)).Debug("mappings listed")
+	s.log.WithField("objects", len(objects)).Debug(s.what + " listed")
 	s.handler.Replace(objects)
 	s.open, s.since = true, time.Now() // or will be in a moment, from this state on
 	s.inStep(time.Now())
@@ -92,30 +90,30 @@ func (s *step) Replace(list []any, _ string) error {
 }
 
 // Resync implements cache.ReflectorStore.
-func (s *step) Resync() error { return nil }
+func (s *step[T]) Resync() error { return nil }
 
 // Bookmark implements cache.ReflectorBookmarkStore.
-func (s *step) Bookmark(string) error {
+func (s *step[T]) Bookmark(string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.inStep(time.Now())
 	return nil
 }
 
-// foreign tells whether a mapping is of another interface than the wanted one.
-func (s *step) foreign(m v2.Object) bool {
-	return s.only != "" && interfaceOf(m) != string(s.only)
+// foreign tells whether an object is none of the wanted ones.
+func (s *step[T]) foreign(m T) bool {
+	return s.wanted != nil && !s.wanted(m)
 }
 
 // inStep is called with mu held. After a break that the decoder saw, the event before it may still be on its way: it is
 // told, but says nothing about now.
-func (s *step) inStep(at time.Time) {
+func (s *step[T]) inStep(at time.Time) {
 	if !s.open || !at.After(s.told) {
 		return
 	}
 	if s.away != "" {
 		s.away = ""
-		s.log.Info("the API server's mappings are followed again")
+		s.log.Infof("the API server's %s are followed again", s.what)
 	}
 	s.told = at
 	if s.quiet != nil {
@@ -125,14 +123,14 @@ func (s *step) inStep(at time.Time) {
 }
 
 // opened tells that a watch was answered.
-func (s *step) opened() {
+func (s *step[T]) opened() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.open, s.since = true, time.Now()
 }
 
 // ended tells that there is no watch any more; without an error the server ended it, as it does every few minutes.
-func (s *step) ended(err error) {
+func (s *step[T]) ended(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.open && time.Since(s.since) > s.good {
@@ -154,20 +152,20 @@ func (s *step) ended(err error) {
 	s.next = time.Now().Add(s.wait/2 + rand.N(s.wait/2))
 	if text := err.Error(); text != s.away {
 		s.away = text
-		s.log.WithError(err).Warn("the API server's mappings cannot be followed; they stay as they are until that is mended")
+		s.log.WithError(err).Warnf("the API server's %s cannot be followed; they stay as they are until that is mended", s.what)
 	}
 	s.handler.Away(err)
 }
 
 // end makes sure that nothing is told any more. A request of the Reflector's may still be on its way out.
-func (s *step) end() {
+func (s *step[T]) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.over = true
 }
 
 // pause waits until a request may be sent again.
-func (s *step) pause(ctx context.Context) error {
+func (s *step[T]) pause(ctx context.Context) error {
 	s.mu.Lock()
 	d := time.Until(s.next)
 	s.mu.Unlock()
@@ -186,7 +184,7 @@ func (s *step) pause(ctx context.Context) error {
 
 // listen tells of watches without events and bookmarks until ctx ends. A server that sends its bookmark a minute never
 // makes the timer fire.
-func (s *step) listen(ctx context.Context) {
+func (s *step[T]) listen(ctx context.Context) {
 	timer := time.NewTimer(s.limits.quiet)
 	defer timer.Stop()
 	s.mu.Lock()
@@ -205,10 +203,10 @@ func (s *step) listen(ctx context.Context) {
 	}
 }
 
-func mapping(o any) (v2.Object, error) {
-	m, ok := o.(v2.Object)
+func (s *step[T]) object(o any) (T, error) {
+	m, ok := o.(T)
 	if !ok {
-		return nil, fmt.Errorf("%T is no mapping", o)
+		return m, fmt.Errorf("%T is none of the API server's %s", o, s.what)
 	}
 	return m, nil
 }

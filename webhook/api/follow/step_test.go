@@ -24,31 +24,31 @@ func (deaf) Away(error)            {}
 
 func TestTheFirstWaitIsShortAndFurtherOnesGrow(t *testing.T) {
 	away, expired := errors.New("away"), apierrors.NewResourceExpired("too old resource version")
-	fails := func(s *step, err error) { s.ended(err) }
-	lasts := func(d time.Duration, err error) func(s *step, _ error) {
-		return func(s *step, _ error) {
+	fails := func(s *step[v2.Object], err error) { s.ended(err) }
+	lasts := func(d time.Duration, err error) func(s *step[v2.Object], _ error) {
+		return func(s *step[v2.Object], _ error) {
 			s.opened()
 			time.Sleep(d)
 			s.ended(err)
 		}
 	}
 	for name, c := range map[string]struct {
-		streams []func(s *step, err error)
+		streams []func(s *step[v2.Object], err error)
 		most    time.Duration // of the wait after them; half of it is the least
 	}{
-		"a first break":                     {[]func(*step, error){lasts(time.Minute, io.ErrUnexpectedEOF)}, usual.first},
-		"a second one":                      {[]func(*step, error){fails, fails}, 2 * usual.first},
-		"a long time":                       {[]func(*step, error){fails, fails, fails, fails, fails, fails, fails, fails, fails, fails}, usual.last},
-		"a short stream is no mending":      {[]func(*step, error){fails, fails, lasts(time.Second, away)}, 4 * usual.first},
-		"a good stream is":                  {[]func(*step, error){fails, fails, lasts(time.Minute, away)}, usual.first},
-		"also if the server ended it":       {[]func(*step, error){fails, fails, lasts(time.Minute, nil), fails}, usual.first},
-		"a history forgotten over a break":  {[]func(*step, error){fails, lasts(0, expired)}, usual.first},
-		"a history forgotten over and over": {[]func(*step, error){fails, lasts(0, expired), lasts(0, expired)}, 2 * usual.first},
+		"a first break":                     {[]func(*step[v2.Object], error){lasts(time.Minute, io.ErrUnexpectedEOF)}, usual.first},
+		"a second one":                      {[]func(*step[v2.Object], error){fails, fails}, 2 * usual.first},
+		"a long time":                       {[]func(*step[v2.Object], error){fails, fails, fails, fails, fails, fails, fails, fails, fails, fails}, usual.last},
+		"a short stream is no mending":      {[]func(*step[v2.Object], error){fails, fails, lasts(time.Second, away)}, 4 * usual.first},
+		"a good stream is":                  {[]func(*step[v2.Object], error){fails, fails, lasts(time.Minute, away)}, usual.first},
+		"also if the server ended it":       {[]func(*step[v2.Object], error){fails, fails, lasts(time.Minute, nil), fails}, usual.first},
+		"a history forgotten over a break":  {[]func(*step[v2.Object], error){fails, lasts(0, expired)}, usual.first},
+		"a history forgotten over and over": {[]func(*step[v2.Object], error){fails, lasts(0, expired), lasts(0, expired)}, 2 * usual.first},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				log, _ := logrustest.NewNullLogger()
-				s := &step{handler: deaf{}, log: log, limits: usual}
+				s := &step[v2.Object]{handler: deaf{}, log: log, limits: usual}
 				for _, stream := range c.streams {
 					stream(s, away)
 				}

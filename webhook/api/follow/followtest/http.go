@@ -20,22 +20,28 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	verb := s.verb(r, parts)
 	s.mu.Lock()
 	s.requests[verb]++
+	pods := parts[len(parts)-1] == "pods"
+	if pods {
+		s.requests["pods"]++
+	}
 	s.mu.Unlock()
 	if !s.wait(r) {
 		return
 	}
 	s.mu.Lock()
-	down := s.down
+	down, forbid := s.down, s.forbid
 	s.mu.Unlock()
 	switch {
+	case pods && forbid:
+		fail(w, http.StatusForbidden, "Forbidden", `pods is forbidden: User "test" cannot list resource "pods" in API group "" at the cluster scope`)
 	case down == http.StatusGone:
 		fail(w, down, "Expired", "the API server is down: it has forgotten everything")
 	case down != 0:
 		fail(w, down, "ServiceUnavailable", "the API server is down")
 	case verb == "list":
-		s.list(w, r, kindOf(parts[3]))
+		s.list(w, r, kindOf(parts[len(parts)-1]))
 	case verb == "watch":
-		s.watch(w, r, kindOf(parts[3]))
+		s.watch(w, r, kindOf(parts[len(parts)-1]))
 	case verb == "get", verb == "put":
 		s.single(w, r, key(kindOf(parts[5]), parts[4], parts[6]))
 	case verb == "event":
@@ -47,10 +53,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) verb(r *http.Request, parts []string) string {
 	ours := len(parts) > 3 && strings.Join(parts[:3], "/") == "apis/fpga.intel.com/v2"
+	collection := ours && len(parts) == 4 || strings.Join(parts, "/") == "api/v1/pods"
 	switch {
-	case ours && len(parts) == 4 && r.URL.Query().Get("watch") == "true":
+	case collection && r.URL.Query().Get("watch") == "true":
 		return "watch"
-	case ours && len(parts) == 4:
+	case collection:
 		return "list"
 	case ours && len(parts) == 7 && r.Method == http.MethodGet:
 		return "get"
@@ -80,10 +87,28 @@ func (s *Server) wait(r *http.Request) bool {
 }
 
 func kindOf(resource string) v2.Kind {
-	if resource == v2.KindFpgaRegion.Resource() {
+	switch resource {
+	case "pods":
+		return kindPod
+	case v2.KindFpgaRegion.Resource():
 		return v2.KindFpgaRegion
 	}
 	return v2.KindAcceleratorFunction
+}
+
+func versionOf(kind v2.Kind) string {
+	if kind == kindPod {
+		return "v1"
+	}
+	return "fpga.intel.com/v2"
+}
+
+// selectable are the fields by which objects of a kind can be selected.
+func selectable(kind v2.Kind) string {
+	if kind == kindPod {
+		return "nodeName"
+	}
+	return "interfaceId"
 }
 
 func fail(w http.ResponseWriter, code int, reason, message string) {
@@ -98,27 +123,27 @@ func reply(w http.ResponseWriter, code int, o any) {
 	_ = json.NewEncoder(w).Encode(o) // the client may have gone
 }
 
-// selector gives the interface id that a request selects.
-func (s *Server) selector(w http.ResponseWriter, r *http.Request) (selected string, ok bool) {
+// selector gives the value of the selectable field that a request selects.
+func (s *Server) selector(w http.ResponseWriter, r *http.Request, kind v2.Kind) (selected string, ok bool) {
 	field := r.URL.Query().Get("fieldSelector")
-	selected, known := strings.CutPrefix(field, "spec.interfaceId=")
-	if field != "" && (!known || s.options.NoSelector) {
-		fail(w, http.StatusBadRequest, "BadRequest", "field label not supported: spec.interfaceId")
+	selected, known := strings.CutPrefix(field, "spec."+selectable(kind)+"=")
+	if field != "" && (!known || s.options.NoSelector && kind != kindPod) {
+		fail(w, http.StatusBadRequest, "BadRequest", "field label not supported: "+field)
 		return "", false
 	}
 	return selected, true
 }
 
-func matches(o Object, selected string) bool {
+func matches(kind v2.Kind, o Object, selected string) bool {
 	if o == nil {
 		return false
 	}
 	spec, _ := o["spec"].(Object)
-	return selected == "" || spec["interfaceId"] == selected
+	return selected == "" || spec[selectable(kind)] == selected
 }
 
 func (s *Server) list(w http.ResponseWriter, r *http.Request, kind v2.Kind) {
-	selected, ok := s.selector(w, r)
+	selected, ok := s.selector(w, r, kind)
 	if !ok {
 		return
 	}
@@ -133,7 +158,7 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, kind v2.Kind) {
 		limit = min(limit, s.options.PageSize)
 	}
 	for _, k := range slices.Sorted(maps.Keys(s.objects)) {
-		if !strings.HasPrefix(k, string(kind)+"/") || k <= after || !matches(s.objects[k], selected) {
+		if !strings.HasPrefix(k, string(kind)+"/") || k <= after || !matches(kind, s.objects[k], selected) {
 			continue
 		}
 		if limit > 0 && len(items) == limit {
@@ -143,7 +168,7 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, kind v2.Kind) {
 		items = append(items, s.objects[k])
 	}
 	reply(w, http.StatusOK, Object{
-		"apiVersion": "fpga.intel.com/v2", "kind": string(kind) + "List",
+		"apiVersion": versionOf(kind), "kind": string(kind) + "List",
 		"items": items, "metadata": Object{"resourceVersion": strconv.Itoa(s.version), "continue": next},
 	})
 }
@@ -155,7 +180,7 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, kind v2.Kind) {
 		fail(w, http.StatusUnprocessableEntity, "Invalid", "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled")
 		return
 	}
-	selected, ok := s.selector(w, r)
+	selected, ok := s.selector(w, r, kind)
 	if !ok {
 		return
 	}
@@ -169,7 +194,7 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, kind v2.Kind) {
 	cut, gone := s.cut, s.gone
 	if initial {
 		for _, k := range slices.Sorted(maps.Keys(s.objects)) {
-			if strings.HasPrefix(k, string(kind)+"/") && matches(s.objects[k], selected) {
+			if strings.HasPrefix(k, string(kind)+"/") && matches(kind, s.objects[k], selected) {
 				send("ADDED", s.objects[k])
 			}
 		}
@@ -200,7 +225,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, kind v2.Kind, se
 			if c.version <= known || c.kind != kind {
 				continue
 			}
-			was, now := matches(c.was, selected), matches(c.now, selected)
+			was, now := matches(kind, c.was, selected), matches(kind, c.now, selected)
 			switch {
 			case now && was:
 				send("MODIFIED", c.now)
@@ -227,7 +252,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, kind v2.Kind, se
 }
 
 func bookmark(kind v2.Kind, version int, annotations Object) Object {
-	return Object{"apiVersion": "fpga.intel.com/v2", "kind": string(kind), "spec": Object{}, "metadata": Object{
+	return Object{"apiVersion": versionOf(kind), "kind": string(kind), "spec": Object{}, "metadata": Object{
 		"resourceVersion": strconv.Itoa(version), "creationTimestamp": nil, "annotations": annotations,
 	}}
 }

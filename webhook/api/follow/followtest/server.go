@@ -42,6 +42,7 @@ type Server struct {
 	changed  chan struct{} // closed at every change
 	cut      chan struct{} // closed to end all streams
 	down     int           // status code of every answer, if not 0
+	forbid   bool          // pods are not for this account
 	stall    bool          // requests are taken and not answered
 	refuse   map[string]string
 	conflict map[string]int
@@ -49,6 +50,9 @@ type Server struct {
 	writes   []string
 	events   []Object
 }
+
+// kindPod is not one of ours, and is stored beside them.
+const kindPod v2.Kind = "Pod"
 
 type change struct {
 	version  int
@@ -95,6 +99,44 @@ func (s *Server) Put(kind v2.Kind, namespace, name string, spec any) {
 		now["status"] = was["status"]
 	}
 	s.store(kind, k, was, now)
+}
+
+// PutPod creates a pod, or changes it: spec and status are as given, and of metadata what names and versions leave. It
+// gives the pod's UID.
+func (s *Server) PutPod(namespace, name string, pod Object) (uid string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k := key(kindPod, namespace, name)
+	was := s.objects[k]
+	meta := Object{"uid": fmt.Sprintf("0f8b2c8e-3c1e-4a52-9c0a-%012d", s.version)}
+	given, _ := pod["metadata"].(Object)
+	maps.Copy(meta, given)
+	meta["namespace"], meta["name"] = namespace, name
+	if was != nil {
+		meta["uid"] = was["metadata"].(Object)["uid"]
+	}
+	now := maps.Clone(pod)
+	now["apiVersion"], now["kind"], now["metadata"] = "v1", string(kindPod), meta
+	s.store(kindPod, k, was, now)
+	return meta["uid"].(string)
+}
+
+// DeletePod takes a pod away.
+func (s *Server) DeletePod(namespace, name string) { s.Delete(kindPod, namespace, name) }
+
+// PodRequests is how many lists and watches of pods came so far.
+func (s *Server) PodRequests() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.requests["pods"]
+}
+
+// Forbid answers every request for pods with 403, or no more.
+func (s *Server) Forbid(pods bool) {
+	s.mu.Lock()
+	s.forbid = pods
+	s.mu.Unlock()
+	s.Cut()
 }
 
 // Delete takes an object away.
