@@ -86,6 +86,10 @@ bench: build ## the benchmark tables, each figure beside its baseline; root for 
 images: ## container images for amd64 and arm64 with their SBOMs, as files in dist/
 	$(Q)$(GO) run ./deploy/images -o dist -version '$(VERSION)' -commit '$(COMMIT)' -tags '$(TAGS)' $(IMAGEFLAGS)
 
+.PHONY: soak
+soak: ## chaos on a cluster, 300 steps, and 20 upgrades under 20 pods; the result goes to docs/results/soak.md; root
+	$(Q)$(GO) run ./integration/cmd/soak -o docs/results/soak.md $(SOAKFLAGS)
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (10m); the result goes to docs/results/fuzz.md
 	$(Q)hack/fuzz.sh $(FUZZTIME) docs/results/fuzz.md

@@ -1,0 +1,37 @@
+// Package chaos breaks a cluster with Inlay in every way that a cluster breaks, and holds it to what Inlay promises
+// all the time:
+//
+//	steps := chaos.Generate(seed, chaos.Plan{Steps: 300, SettleEvery: 15}) // nothing but the seed decides
+//	report, err := chaos.Run(ctx, chaos.Options{Cluster: cluster.Options{Tools: tools}, Steps: steps, Log: os.Stdout})
+//
+// A step is a line of text (see Step): `0.4s kill kubelet`. What was generated can be printed, cut down by hand and run
+// again: ParseSteps. Steps do not wait for what they cause; a cluster is broken in several places at once. What a step
+// breaks a later step mends, and `settle` mends everything and waits until the cluster is well.
+//
+// # The promises
+//
+// An invariant is a function of what was seen (Seen), with a name. They are all in invariants.go:
+//
+//   - only-what-was-granted: the card's nodes in a container's /dev and the rules of its device cgroup are those of the
+//     devices in its allocation record, as many as its pod asked for; the record is what the kubelet says; and its
+//     namespace has the mapping.
+//   - right-function: whatever a container reads through its ports is what its pod asked for, at any moment.
+//   - one-port-one-container: no two running containers have one port.
+//   - nothing-disturbed: a container that runs goes on; a pod without an FPGA has none and starts like any other.
+//   - nobody-let-in: a pod of a namespace without mappings is refused.
+//   - nothing-lost: when all is well again the Node offers what its cards give.
+//   - everything-runs: then every pod that can run does, within a bound.
+//
+// The first four are looked at several times a second, whatever else is going on, and need neither the API server nor
+// the kubelet nor the runtime: what a container has is read from the kernel (/proc, the device cgroup), and what it
+// reads through its ports it writes to a file of the host, line by line (witness.go). The last two hold at each settle.
+//
+// # What is not done
+//
+// The clock of the machine is not ours to change, and no Go program would notice a preloaded library or a time
+// namespace, which has no CLOCK_REALTIME. What Inlay does with the time of day is to judge the age of the policy file
+// and the dates of bitstreams. So `clock` changes these: to a reader that is the same jump.
+//
+// The disk that fills up is a small file system that is mounted where Inlay writes (its run folder and its state folder)
+// before Inlay is installed. The bitstream store it only reads: there a full disk is a file of which half is missing.
+package chaos
