@@ -29,7 +29,8 @@ const program = "inlay-webhook"
 
 const longServe = `serve answers the API server's questions about pods, over HTTPS: POST /pods translates (the mutating webhook),
 POST /pods/check only looks (the validating one). It follows the AcceleratorFunctions and FpgaRegions of all namespaces
-and is not ready before it knows them.
+and is not ready before it knows them. If a pod asks for one that it has not heard of yet, it asks the API server for
+that one before it refuses the pod.
 
 Certificates: without --tls-cert and --tls-key it is its own authority. It keeps the CA and the certificate in a Secret
 that all replicas share, writes the CA into the two webhook configurations, and renews both in time. With them, somebody

@@ -41,14 +41,17 @@ func TestWhatAPodLacksIsToldIfItLacksNothingElse(t *testing.T) {
 			"names of two containers, one of them twice", false,
 			"{containers: [{name: a, resources: {limits: {fpga.intel.com/n3o: 1}, requests: {fpga.intel.com/n3o: 1}}}, " +
 				"{name: b, resources: {limits: {fpga.intel.com/n3o: 1, fpga.intel.com/n0o: 1}, requests: {fpga.intel.com/n3o: 1, fpga.intel.com/n0o: 1}}}]}",
-			nil, []fpga.Sought{name("n3o"), name("n0o")}, []v2.Object{n3o, n0o},
+			nil,
+			[]fpga.Sought{name("n3o"), name("n0o")},
+			[]v2.Object{n3o, n0o},
 		},
 		{"a region", false, one(regionDCP12+": 1", ""), nil, []fpga.Sought{{Interface: dcp12}}, []v2.Object{a10}},
 		{"a region, checked", true, one(regionDCP12+": 1", ""), nil, []fpga.Sought{{Interface: dcp12}}, []v2.Object{a10}},
 		{"a function of mode af, checked", true, one(afNLB3+": 1", ""), []v2.Object{a10}, []fpga.Sought{{Interface: dcp12, Function: nlb3}}, []v2.Object{n3p}},
 		{
 			"functions of a region, checked", true, both, nil,
-			[]fpga.Sought{{Interface: dcp12, Function: nlb0}, {Interface: dcp12, Function: nlb3}}, []v2.Object{n0o, n3o},
+			[]fpga.Sought{{Interface: dcp12, Function: nlb0}, {Interface: dcp12, Function: nlb3}},
+			[]v2.Object{n0o, n3o},
 		},
 		{"one function of a known region, checked", true, both, []v2.Object{n0o, a10}, []fpga.Sought{{Interface: dcp12, Function: nlb3}}, []v2.Object{n3o}},
 

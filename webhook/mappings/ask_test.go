@@ -39,16 +39,19 @@ func TestTheAPIServerIsAskedForExactlyThat(t *testing.T) {
 		{"none", v2.KindFpgaRegion, named("n0o"), root + "fpgaregions/n0o", 404, `{"kind":"Status","reason":"NotFound","code":404}`, "", false},
 		{"one that cannot be read", v2.KindFpgaRegion, named("odd"), root + "fpgaregions/odd", 200, odd, "", false},
 		{
-			"by ids", v2.KindAcceleratorFunction, webhook.Sought{Interface: iface, Function: nlb0},
+			"by ids", v2.KindAcceleratorFunction,
+			webhook.Sought{Interface: iface, Function: nlb0},
 			root + "acceleratorfunctions?fieldSelector=spec.interfaceId%3D" + iface + "%2Cspec.afuId%3D" + nlb0 + "&limit=8", 200,
 			`{"items":[` + odd + `,` + n0o + `]}`, "AcceleratorFunction n0o", false,
 		},
 		{
-			"by one id", v2.KindFpgaRegion, webhook.Sought{Interface: iface},
+			"by one id", v2.KindFpgaRegion,
+			webhook.Sought{Interface: iface},
 			root + "fpgaregions?fieldSelector=spec.interfaceId%3D" + iface + "&limit=8", 200, `{"items":[` + a10 + `]}`, "FpgaRegion a10", false,
 		},
 		{
-			"it cannot select", v2.KindFpgaRegion, webhook.Sought{Interface: iface},
+			"it cannot select", v2.KindFpgaRegion,
+			webhook.Sought{Interface: iface},
 			root + "fpgaregions?fieldSelector=spec.interfaceId%3D" + iface + "&limit=8", 400,
 			`{"kind":"Status","reason":"BadRequest","message":"field label not supported","code":400}`, "", false,
 		},

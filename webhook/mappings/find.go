@@ -159,6 +159,12 @@ func (f *Finder) answer(ctx context.Context, q question, a *answer) {
 	case <-ctx.Done():
 		return
 	}
+	f.mu.Lock()
+	quiet := f.quiet
+	f.mu.Unlock()
+	if time.Now().Before(quiet) {
+		return // since it has waited
+	}
 	ctx, cancel = context.WithTimeout(ctx, askLimit)
 	defer cancel()
 	asked = true

@@ -11,7 +11,8 @@
 //     with so many values that parsing it would cost too much), 400 (no JSON), 503 (busy for too long). The API server
 //     takes all of these as a failure of the webhook, and with failurePolicy Fail refuses the pod.
 //   - A review that is wrong in itself, or whose pod cannot be read: allowed=false with code 400.
-//   - A pod that may not have what it asks for: allowed=false with code 403.
+//   - A pod that may not have what it asks for: allowed=false with code 403. If that is for want of mappings alone, a
+//     Finder is asked for them before: a pod may be here before the news of its mapping.
 //   - The mappings are not known yet: allowed=false with code 503.
 //   - A mistake in this program: allowed=false with code 500, and the log has the stack.
 //

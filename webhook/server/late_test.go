@@ -60,16 +60,23 @@ func TestAPodThatCameBeforeTheNewsOfItsMappingIsNotRefused(t *testing.T) {
 	}{
 		{"translated", MutatePath, podOf("n3o"), []fpga.Entry{late("n3o", "region", nlb3)}, []fpga.Sought{{Name: "n3o"}}, true, `"patch"`},
 		{
-			"checked", CheckPath, translatedPod, []fpga.Entry{late("n3o", "region", nlb3)},
-			[]fpga.Sought{{Interface: iface, Function: nlb3}}, true, "AcceleratorFunction/n3o",
+			"checked", CheckPath, translatedPod,
+			[]fpga.Entry{late("n3o", "region", nlb3)},
+			[]fpga.Sought{{Interface: iface, Function: nlb3}},
+			true, "AcceleratorFunction/n3o",
 		},
 		{"not there", MutatePath, podOf("n3o"), nil, []fpga.Sought{{Name: "n3o"}}, false, "namespace ns1 has no AcceleratorFunction or FpgaRegion named n3o (it has none)"},
 		{
-			"not there, checked", CheckPath, translatedPod, nil, []fpga.Sought{{Interface: iface, Function: nlb3}}, false,
+			"not there, checked", CheckPath, translatedPod, nil,
+			[]fpga.Sought{{Interface: iface, Function: nlb3}},
+			false,
 			"no mapping of namespace ns1 leads to " + region + " (and 1 more)",
 		},
 		{
-			"there and leading nowhere", MutatePath, podOf("odd"), []fpga.Entry{late("odd", "afoo", nlb3)}, []fpga.Sought{{Name: "odd"}}, false,
+			"there and leading nowhere", MutatePath, podOf("odd"),
+			[]fpga.Entry{late("odd", "afoo", nlb3)},
+			[]fpga.Sought{{Name: "odd"}},
+			false,
 			"is invalid: mode",
 		},
 		{"one of two not there", MutatePath, podOf("n3o", "region-"+iface[1:]+"g"), nil, []fpga.Sought{{Name: "n3o"}, {Name: "region-" + iface[1:] + "g"}}, false, "n3o"},
