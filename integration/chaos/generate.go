@@ -150,7 +150,7 @@ func (g *generator) draw(n int) bool {
 				d = allDevices
 			}
 			g.lure()
-			return g.breaks(n, 4, "fault "+d, []string{d, what}, "heal", d)
+			return g.breaks(n, 9, "fault "+d, []string{d, what}, "heal", d)
 		}},
 		{7, g.bitstream},
 		{3, func(n int) bool {
@@ -247,7 +247,7 @@ func (g *generator) bitstream(n int) bool {
 		g.do("bitstream", function, what)
 		return true
 	}
-	return g.breaks(n, 4, "bitstream "+function, []string{function, what}, "bitstream", function, stateGood)
+	return g.breaks(n, 8, "bitstream "+function, []string{function, what}, "bitstream", function, stateGood)
 }
 
 // create draws a pod. Those that stay leave cards for those that come and go: what is interesting happens at a start.

@@ -33,7 +33,7 @@ type options struct {
 
 func main() {
 	var o options
-	flag.IntVar(&o.Steps, "steps", 300, "steps, without the settles")
+	flag.IntVar(&o.Steps, "steps", 300, "steps, without the settles; 0 = no chaos")
 	flag.IntVar(&o.SettleEvery, "settle", 15, "steps between two settles")
 	flag.Uint64Var(&o.seed, "seed", 0, "what the steps are drawn from; 0 = the time")
 	flag.StringVar(&o.runtime, "runtime", string(integration.Containerd), "containerd, crio or crio-1.34")
@@ -64,6 +64,9 @@ func (o *options) steps() ([]chaos.Step, error) {
 	}
 	if o.seed == 0 {
 		o.seed = uint64(time.Now().UnixNano()) % 1_000_000
+	}
+	if o.Steps == 0 {
+		return nil, nil
 	}
 	return chaos.Generate(o.seed, o.Plan), nil
 }
@@ -102,7 +105,7 @@ func run(ctx context.Context, o options) (bool, error) {
 	}
 	if o.rollouts > 0 {
 		r.Upgrade, err = chaos.Upgrade(ctx, chaos.UpgradeOptions{
-			Cluster: cluster.Options{Tools: tools, Runtime: integration.RuntimeName(o.runtime)}, Next: next, Pods: o.pods, Rollouts: o.rollouts,
+			Cluster: cluster.Options{Tools: tools, Runtime: integration.RuntimeName(o.runtime)}, Next: next, Pods: o.pods, Rollouts: o.rollouts, Name: "soak-upgrade",
 			Log: os.Stdout,
 		})
 		if err != nil {
