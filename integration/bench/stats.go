@@ -81,6 +81,15 @@ func bootstrap(figure func(samples ...[]float64) float64, samples ...[]float64) 
 	return interval{figure(samples...), figures[resamples*25/1000], figures[resamples*975/1000-1]}
 }
 
+// ratios are those of samples that were taken in turn, round by round: what the machine did meanwhile is in both.
+func ratios(s, baseline []float64) []float64 {
+	out := make([]float64, min(len(s), len(baseline)))
+	for i := range out {
+		out[i] = s[i] / baseline[i]
+	}
+	return out
+}
+
 func medianOf(s ...[]float64) float64       { return median(s[0]) }
 func ratioOfMedians(s ...[]float64) float64 { return median(s[0]) / median(s[1]) }
 func medianDifference(s ...[]float64) float64 {

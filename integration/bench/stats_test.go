@@ -116,3 +116,14 @@ ab_bucket{le="5"} 1
 		t.Error("a histogram that is not there was read")
 	}
 }
+
+func TestRatiosOfSamplesInTurnDoNotSeeWhatTheMachineDid(t *testing.T) {
+	slow := []float64{1, 3, 1, 2} // how slow the machine was in each round
+	var ours, theirs []float64
+	for _, f := range slow {
+		ours, theirs = append(ours, 1.2*f), append(theirs, f)
+	}
+	if got := bootstrap(medianOf, ratios(ours, theirs[:3])); math.Abs(got.figure-1.2) > 1e-9 || got.half() > 1e-9 {
+		t.Errorf("%+v", got)
+	}
+}

@@ -48,8 +48,8 @@ func webhook(ctx context.Context, b *bench) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	toPlain := bootstrap(ratioOfMedians, w.one.perRequest, w.plain.perRequest)
-	toOne := bootstrap(ratioOfMedians, w.many.perRequest, w.one.perRequest)
+	toPlain := bootstrap(medianOf, ratios(w.one.perRequest, w.plain.perRequest))
+	toOne := bootstrap(medianOf, ratios(w.many.perRequest, w.one.perRequest))
 	known := thousands(w.namespaces*aNamespace) + " mappings"
 	each := fmt.Sprintf("%d rounds of %d each, in turn", rounds, n)
 	micro := func(a *asker) string { return fmt.Sprintf("%.1f µs", median(a.perRequest)*1e6) }
