@@ -134,7 +134,7 @@ func faults() []fault {
 			lift: healCard,
 		},
 		{
-			name: "the card is dead", cause: `interface id of dfl-fme\.0 reads as all ones: the card does not answer`,
+			name: "the card is dead", cause: `dfl-fme\.0 reads as all ones: the card does not answer`,
 			admitted: func(r *faultRun) { r.node.SetFaults(emulator.Faults{"dfl-fme.0": {Dead: true}}) },
 			lift:     healCard,
 		},

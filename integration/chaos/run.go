@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/inlay-project/inlay/integration/cluster"
@@ -150,16 +148,19 @@ func (s *Scene) install(ctx context.Context, o Options) error {
 	if err := os.MkdirAll(s.c.HostPath(staticDir), 0o755); err != nil {
 		return err
 	}
-	s.version, s.versions = cluster.ImageVersion, []string{cluster.ImageVersion}
+	first, err := s.c.ImageTag(ctx)
+	if err != nil {
+		return err
+	}
+	s.version, s.versions = first, []string{first}
 	if o.Next != "" {
 		if err := s.c.ImportImages(ctx, o.Next); err != nil {
 			return err
 		}
-		reference, err := cluster.Reference(ctx, filepath.Join(o.Next, "inlay-node.tar"))
+		tag, err := cluster.NodeImageTag(ctx, o.Next)
 		if err != nil {
 			return err
 		}
-		_, tag, _ := strings.Cut(filepath.Base(reference), ":")
 		s.versions = append(s.versions, tag)
 	}
 	if err := s.c.Install(ctx, cluster.Install{Overlay: overlay}); err != nil {

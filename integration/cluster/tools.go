@@ -179,6 +179,16 @@ func archives(dir string) ([]string, error) {
 	return files, err
 }
 
+// NodeImageTag is the tag of the node's image in a folder of images.
+func NodeImageTag(ctx context.Context, dir string) (string, error) {
+	reference, err := Reference(ctx, filepath.Join(dir, "inlay-node.tar"))
+	if err != nil {
+		return "", err
+	}
+	_, tag, _ := strings.Cut(filepath.Base(reference), ":")
+	return tag, nil
+}
+
 // Reference is how the image in an archive is called, e.g. docker.io/inlay/inlay-node:devel.
 func Reference(ctx context.Context, archive string) (string, error) {
 	out, err := exec.CommandContext(ctx, "tar", "-xOf", archive, "index.json").Output()
