@@ -71,7 +71,9 @@ func (c *Cluster) ImportImages(ctx context.Context, dir string) error {
 }
 
 // ImageTag is the tag of the node's image that Install installs.
-func (c *Cluster) ImageTag(ctx context.Context) (string, error) { return NodeImageTag(ctx, c.tools.Images) }
+func (c *Cluster) ImageTag(ctx context.Context) (string, error) {
+	return NodeImageTag(ctx, c.tools.Images)
+}
 
 // ApplyOverlay applies the manifests and waits for nothing. They are applied as they are where the images have the tag
 // that they name, and else by a kustomization that changes the tags.
