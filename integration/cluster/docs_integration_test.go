@@ -15,6 +15,9 @@ import (
 // docs/install.md from the images to the last step of the uninstallation, each command as it is written there.
 func TestInstallAndUninstallAsTheDocumentationSays(t *testing.T) {
 	c := kit.Start(t, Options{})
+	if tag, err := c.ImageTag(t.Context()); err != nil || tag != ImageVersion {
+		t.Skipf("the page's commands name images of the tag %s; those of INLAY_IMAGES have %s (%v)", ImageVersion, tag, err)
+	}
 	// What make cluster has done, as the page says.
 	c.StoreBitstream(integration.NLB0)
 	c.must(c.ImportImages(t.Context(), c.tools.Images))
