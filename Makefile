@@ -65,7 +65,8 @@ test: ## all tests that need nothing but Go, with -race where a C compiler is fo
 .PHONY: integration
 integration: build ## real containerd, CRI-O and runc with an emulated card, faults included; root on Debian 12 or later
 	$(Q)$(GO) run ./integration/cmd/components build $(COMPONENTS)
-	$(Q)$(GO) test -tags integration -count=1 -timeout 45m ./integration/...
+	@# One package at a time: clusters and faults have their times, and two cores are soon busy.
+	$(Q)$(GO) test -tags integration -count=1 -p 1 -timeout 45m ./integration/...
 
 .PHONY: cluster cluster-stop
 cluster: ## a one-node cluster with an emulated card and Inlay, left running; root on Debian 12 or later
