@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/inlay-project/inlay/integration/cri"
@@ -103,7 +105,28 @@ func (d *Daemon) Import(ctx context.Context, archive string) error {
 	if err != nil {
 		return fmt.Errorf("import %s: %w: %s", archive, err, out)
 	}
-	return nil
+	return d.awaitImages(ctx)
+}
+
+// awaitImages waits until CRI has heard of all images: it follows containerd's events, and until then it would ask a
+// registry for what was imported.
+func (d *Daemon) awaitImages(ctx context.Context) error {
+	out, err := exec.CommandContext(ctx, d.Ctr, "--address", d.Socket(), "--namespace", "k8s.io", "images", "ls", "-q").Output()
+	if err != nil {
+		return fmt.Errorf("list the images: %w", err)
+	}
+	return process.Poll(ctx, func() error {
+		known, err := d.client.Images(ctx)
+		if err != nil {
+			return err
+		}
+		for _, name := range strings.Fields(string(out)) {
+			if !strings.Contains(name, "sha256:") && !slices.Contains(known, name) {
+				return fmt.Errorf("the runtime does not know image %s yet", name)
+			}
+		}
+		return nil
+	})
 }
 
 // Stop removes all pods, ends the daemon and whatever of it is left: shims, processes

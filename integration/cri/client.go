@@ -46,6 +46,19 @@ func (c *Client) Version(ctx context.Context) (name, version string, err error) 
 	return v.RuntimeName, v.RuntimeVersion, nil
 }
 
+// Images gives the tags of all images that the runtime would start containers from without asking a registry.
+func (c *Client) Images(ctx context.Context) ([]string, error) {
+	list, err := runtimeapi.NewImageServiceClient(c.conn).ListImages(ctx, &runtimeapi.ListImagesRequest{})
+	if err != nil {
+		return nil, fmt.Errorf("images: %w", err)
+	}
+	var tags []string
+	for _, image := range list.GetImages() {
+		tags = append(tags, image.GetRepoTags()...)
+	}
+	return tags, nil
+}
+
 // Pods lists the ids of all pods, running or not.
 func (c *Client) Pods(ctx context.Context) ([]string, error) {
 	list, err := c.rt.ListPodSandbox(ctx, &runtimeapi.ListPodSandboxRequest{})
