@@ -156,18 +156,23 @@ func (l *Launcher) Start(ctx context.Context, c Command) (*Process, error) {
 		return nil, fmt.Errorf("start %s: the shell answered %q", c.Name, answer)
 	}
 	if l.pids != "" {
-		if pid, err = outerPid(l.pids, pid); err != nil {
+		var alive bool
+		if pid, alive, err = outerPid(l.pids, pid); err != nil {
 			return nil, fmt.Errorf("start %s: %w", c.Name, err)
+		}
+		if !alive {
+			return ended(c.Name, c.Log), nil
 		}
 	}
 	return adopt(c.Name, c.Log, pid)
 }
 
-// outerPid is our id of the process that has that one in another PID namespace.
-func outerPid(namespace string, inner int) (int, error) {
+// outerPid is our id of the process that has that one in another PID namespace, as long as
+// it has not ended. A process that ended may still be listed, but no longer tells its ids.
+func outerPid(namespace string, inner int) (pid int, alive bool, err error) {
 	files, err := filepath.Glob("/proc/[0-9]*/ns/pid")
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	for _, f := range files {
 		if link, err := os.Readlink(f); err != nil || link != namespace {
@@ -181,11 +186,12 @@ func outerPid(namespace string, inner int) (int, error) {
 		for line := range strings.Lines(string(status)) {
 			ids, found := strings.CutPrefix(line, "NSpid:")
 			if fields := strings.Fields(ids); found && len(fields) > 0 && fields[len(fields)-1] == strconv.Itoa(inner) {
-				return strconv.Atoi(filepath.Base(dir))
+				pid, err := strconv.Atoi(filepath.Base(dir))
+				return pid, true, err
 			}
 		}
 	}
-	return 0, fmt.Errorf("process %d of %s has ended at once", inner, namespace)
+	return 0, false, nil
 }
 
 // Close ends the shell and with it the prefix. Programs that were started through the

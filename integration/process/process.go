@@ -56,10 +56,13 @@ func Start(c Command) (*Process, error) {
 	return p, nil
 }
 
-// adopt watches a process that is not our child. It must not have been reaped yet,
-// which its starter guarantees by not waiting for it before adopt has returned.
+// adopt watches a process that is not our child. One that its starter has collected
+// already counts as ended.
 func adopt(name, log string, pid int) (*Process, error) {
 	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
+	if errors.Is(err, unix.ESRCH) {
+		return ended(name, log), nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("watch %s (%d): %w", name, pid, err)
 	}
@@ -82,10 +85,18 @@ func adopt(name, log string, pid int) (*Process, error) {
 	return p, nil
 }
 
+// ended is a process that has ended before it could be watched.
+func ended(name, log string) *Process {
+	p := &Process{name: name, log: log, done: make(chan struct{})}
+	close(p.done)
+	return p
+}
+
 // Name is the short name that the process was started with.
 func (p *Process) Name() string { return p.name }
 
-// Pid is the process id in the host's PID namespace.
+// Pid is the process id in the host's PID namespace, or 0 if the process ended before it
+// could be looked up.
 func (p *Process) Pid() int { return p.pid }
 
 // LogFile is where its output goes.

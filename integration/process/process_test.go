@@ -160,15 +160,7 @@ func TestPrivateMountsStayInside(t *testing.T) {
 }
 
 func TestPrivatePIDsShowNobodyElseAndEndWithTheShell(t *testing.T) {
-	if err := exec.Command("unshare", "--mount", "--pid", "--fork", "true").Run(); err != nil {
-		t.Skip("this machine allows no PID namespace (root only): ", err)
-	}
-	l, err := NewLauncher(t.Context(), LauncherOptions{
-		PrivateMounts: true, PrivatePIDs: true, Log: filepath.Join(t.TempDir(), "log"), Env: []string{"PATH=/usr/bin:/bin"},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := privatePIDs(t)
 	p, err := l.Start(t.Context(), Command{
 		Name: "looker", Path: "/bin/sh", Args: []string{"-c", "echo self $$; echo " + strconv.Itoa(os.Getpid()) + " is $(test -d /proc/" + strconv.Itoa(os.Getpid()) + " && echo seen || echo unseen); sleep 60 & wait"},
 		Env: []string{"PATH=/usr/bin:/bin"}, Log: filepath.Join(t.TempDir(), "log"),
@@ -191,4 +183,44 @@ func TestPrivatePIDsShowNobodyElseAndEndWithTheShell(t *testing.T) {
 	if err := p.Wait(short(t)); err != nil {
 		t.Error(err)
 	}
+}
+
+// A program may have ended, and have been collected by the shell, before anybody can look.
+func TestProgramsMayEndAtOnce(t *testing.T) {
+	inside := privatePIDs(t)
+	ways := starters(t)
+	ways["private PIDs"] = func(c Command) (*Process, error) { return inside.Start(t.Context(), c) }
+	for name, start := range ways {
+		t.Run(name, func(t *testing.T) {
+			for range 200 {
+				p, err := start(Command{Name: "echo", Path: "/bin/echo", Args: []string{"said"}, Log: filepath.Join(t.TempDir(), "log")})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := p.Wait(short(t)); err != nil {
+					t.Fatal(err)
+				}
+				if p.Output() != "said\n" {
+					t.Fatalf("it printed %q", p.Output())
+				}
+			}
+		})
+	}
+	if err := inside.Close(short(t)); err != nil {
+		t.Error(err)
+	}
+}
+
+func privatePIDs(t *testing.T) *Launcher {
+	t.Helper()
+	if err := exec.Command("unshare", "--mount", "--pid", "--fork", "true").Run(); err != nil {
+		t.Skip("this machine allows no PID namespace (root only): ", err)
+	}
+	l, err := NewLauncher(t.Context(), LauncherOptions{
+		PrivateMounts: true, PrivatePIDs: true, Log: filepath.Join(t.TempDir(), "log"), Env: []string{"PATH=/usr/bin:/bin"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
 }
