@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 
@@ -26,16 +27,27 @@ const version = "0.5.0"
 type Folder struct {
 	dir  string
 	root *hostfs.Root
-	mu   sync.Mutex
+
+	mu    sync.Mutex
+	texts map[string]text // by file name: the same devices are kept again and again, and YAML is slow
+}
+
+// text is what a file for a device says.
+type text struct {
+	of   specs.Device
+	yaml []byte
 }
 
 // New gives the folder at dir, as this process sees it. It is made when there is something to write. root is the host's
 // tree: a runtime reads the files on the host, so a path in them that begins with root's own folder is refused.
-func New(dir string, root *hostfs.Root) *Folder { return &Folder{dir: filepath.Clean(dir), root: root} }
+func New(dir string, root *hostfs.Root) *Folder {
+	return &Folder{dir: filepath.Clean(dir), root: root, texts: map[string]text{}}
+}
 
 // Keep makes the folder's files of one kind ("intel.cdi.k8s.io/gpu") exactly these: a file a device, readable by all,
 // written only where it differs. A file of the kind whose device is not among them is removed; files of other kinds are
-// never touched. An error names what could not be done; all the rest has been done nevertheless.
+// never touched. An error names what could not be done; all the rest has been done nevertheless. The devices are kept: they
+// are not to be changed afterwards.
 func (f *Folder) Keep(kind string, devices []specs.Device) error { return f.keep(kind, devices, true) }
 
 // Refresh is Keep for a kind that nobody is told of any more: what is there for these devices is brought up to date, the
@@ -63,10 +75,15 @@ func (f *Folder) keep(kind string, devices []specs.Device, create bool) error {
 		}
 		if err == nil {
 			wanted[file] = true
-			err = f.put(file, specs.Spec{Version: version, Kind: kind, Devices: []specs.Device{d}}, create)
+			err = f.put(file, kind, d, create)
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("CDI device %s: %w", Name(kind, d.Name), err))
+		}
+	}
+	for file := range f.texts {
+		if mayBe(kind, file) && !wanted[file] {
+			delete(f.texts, file)
 		}
 	}
 	if err := f.collect(kind, wanted); err != nil {
@@ -99,28 +116,42 @@ func (f *Folder) check(kind string, d specs.Device) error {
 }
 
 // put writes one file if it is to be another.
-func (f *Folder) put(name string, spec specs.Spec, create bool) error {
-	want, err := yaml.Marshal(spec)
-	if err != nil {
-		return err
-	}
+func (f *Folder) put(name, kind string, d specs.Device, create bool) error {
 	path := filepath.Join(f.dir, name)
 	have, err := os.ReadFile(path)
+	missing := errors.Is(err, fs.ErrNotExist)
 	switch {
-	case err == nil && bytes.Equal(have, want) && readable(path):
+	case missing && !create:
 		return nil
-	case err == nil && isOther(have, spec.Kind):
-		return fmt.Errorf("%s is a file of another kind", path)
-	case errors.Is(err, fs.ErrNotExist) && !create:
-		return nil
-	case errors.Is(err, fs.ErrNotExist):
+	case err != nil && !missing:
+		return err
+	}
+	want, err := f.text(name, kind, d)
+	switch {
+	case err != nil:
+		return err
+	case missing:
 		if err := os.MkdirAll(f.dir, 0o755); err != nil {
 			return err
 		}
-	case err != nil:
-		return err
+	case bytes.Equal(have, want) && readable(path):
+		return nil
+	case isOther(have, kind):
+		return fmt.Errorf("%s is a file of another kind", path)
 	}
 	return atomicfile.Write(path, want, 0o644)
+}
+
+// text gives what the file for a device is to say.
+func (f *Folder) text(name, kind string, d specs.Device) ([]byte, error) {
+	if known, ok := f.texts[name]; ok && reflect.DeepEqual(known.of, d) {
+		return known.yaml, nil
+	}
+	out, err := yaml.Marshal(specs.Spec{Version: version, Kind: kind, Devices: []specs.Device{d}})
+	if err == nil {
+		f.texts[name] = text{d, out}
+	}
+	return out, err
 }
 
 // readable tells whether a file has the mode that it was given: a library once made them 0600, and a runtime that is not

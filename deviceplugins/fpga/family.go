@@ -71,6 +71,7 @@ type Config struct {
 	Log     logrus.FieldLogger
 
 	readOnly bool
+	texts    *texts
 }
 
 // Family implements plugin.Family and its optional abilities. It is safe for concurrent use.
@@ -122,6 +123,7 @@ var (
 
 // New makes the family. Nothing is read before the first Scan.
 func New(c Config, mode Mode) *Family {
+	c.texts = &texts{known: map[string][]byte{}}
 	return &Family{c: c, mode: mode, memory: memory{}, places: map[string]place{}, answered: map[string]answer{}}
 }
 

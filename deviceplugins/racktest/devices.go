@@ -142,8 +142,8 @@ func queue(prefix, folder string, number, i, major int, id, bus string) files {
 		f[wq+"/"+attr] = value
 	}
 	f["sys/bus/dsa/devices/"+name] = "-> ../../../" + strings.TrimPrefix(wq, "sys/")
-	f[wq+"/dsa!"+name+"/dev"] = fmt.Sprintf("%d:%d", major, i)
-	f[fmt.Sprintf("sys/dev/char/%d:%d", major, i)] = "-> ../../" + strings.TrimPrefix(wq, "sys/") + "/dsa!" + name
+	f[wq+"/"+prefix+"!"+name+"/dev"] = fmt.Sprintf("%d:%d", major, i)
+	f[fmt.Sprintf("sys/dev/char/%d:%d", major, i)] = "-> ../../" + strings.TrimPrefix(wq, "sys/") + "/" + prefix + "!" + name
 	f["dev/"+folder+"/"+name] = fmt.Sprintf("c %d:%d", major, i)
 	f[fmt.Sprintf("dev/char/%d:%d", major, i)] = "-> ../" + folder + "/" + name
 	return f

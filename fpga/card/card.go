@@ -48,9 +48,14 @@ type Inventory struct {
 // Skipped is a device that is there and cannot be used.
 type Skipped struct{ Path, Reason string }
 
-// Discover reads all cards of a tree. A tree without FPGA driver gives an empty inventory.
-func Discover(root *hostfs.Root) Inventory {
-	s := scan{root: root}
+// Discover reads all cards of a tree, without what only describes them (see DescribeAll): it is called at every change of
+// the tree. A tree without FPGA driver gives an empty inventory.
+func Discover(root *hostfs.Root) Inventory { return discover(scan{root: root, brief: true}) }
+
+// DescribeAll is Discover with everything that is known of the cards.
+func DescribeAll(root *hostfs.Root) Inventory { return discover(scan{root: root}) }
+
+func discover(s scan) Inventory {
 	for _, d := range Drivers() {
 		s.driver(d.Layout(), s.places(d.Layout()))
 	}

@@ -97,7 +97,7 @@ func TestInventoriesOfGoldenTrees(t *testing.T) {
 		name := strings.TrimSuffix(filepath.Base(file), ".txtar")
 		t.Run(name, func(t *testing.T) {
 			root := golden(t, name)
-			got := describe(card.Discover(root), root)
+			got := describe(card.DescribeAll(root), root)
 			expected := filepath.Join("testdata", name+".json")
 			if *update {
 				b, err := json.MarshalIndent(got, "", "  ")
@@ -118,6 +118,10 @@ func TestInventoriesOfGoldenTrees(t *testing.T) {
 			}
 			if d := cmp.Diff(want, got); d != "" {
 				t.Errorf("-want +got\n%s", d)
+			}
+			// What a scan sees is the same cards, less their details.
+			if brief := card.Discover(root); len(brief.FMEs) != len(want.FMEs) || len(brief.Skipped) != len(want.Skipped) {
+				t.Errorf("Discover: %d FMEs, %d left out; DescribeAll has %d and %d", len(brief.FMEs), len(brief.Skipped), len(want.FMEs), len(want.Skipped))
 			}
 			// The same from the other door: each device by its name.
 			for _, f := range want.FMEs {
@@ -249,7 +253,7 @@ func FuzzSysfsValues(f *testing.F) {
 		if err := os.Symlink("../../devices/pci0000:3a/0000:3b:00.0/fpga_region/region0", filepath.Join(dir, "sys/class/fpga_region/region0")); err != nil {
 			t.Fatal(err)
 		}
-		inv := card.Discover(open(t, dir))
+		inv := card.DescribeAll(open(t, dir))
 		if len(inv.FMEs) != 1 {
 			t.Fatalf("the FME is lost: %+v", inv)
 		}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -142,36 +144,67 @@ func (s *served) restingFamilies(ctx context.Context, b *bench, bare *served) ([
 	}, nil
 }
 
-// plugAll plugs one more device of each family in and out. Its node comes last and is what is waited from, as udev makes
-// it; the time until the kubelet has the list is that of the slowest 1 in 100.
+// plugged is a device that comes and goes.
+type plugged struct {
+	name, resource string
+	in, out        func() error
+	with, without  int // devices of the resource
+}
+
+// plugs are one device of each family. Its node comes last and goes first, as udev makes it.
+func plugs(rack racktest.Rack) []plugged {
+	var all []plugged
+	for _, family := range slices.Sorted(maps.Keys(racktest.Families)) {
+		all = append(all, plugged{
+			strings.ToUpper(family), racktest.Families[family],
+			func() error { return rack.Plug(family, familyDevices) }, func() error { return rack.Unplug(family, familyDevices) },
+			familyDevices + 1, familyDevices,
+		})
+	}
+	return append(all,
+		away("FPGA", regionResource, filepath.Join(rack.Dir, fmt.Sprintf("dev/dfl-fme.%d", familyDevices-1)), familyDevices-1),
+		away("SGX", enclaves, filepath.Join(rack.Dir, "dev/sgx_enclave"), 0))
+}
+
+// away is a device that is there and goes first.
+func away(name, resource, node string, without int) plugged {
+	return plugged{
+		name, resource,
+		func() error { return os.Rename(node+".away", node) }, func() error { return os.Rename(node, node+".away") },
+		familyDevices, without,
+	}
+}
+
+// plugAll plugs one device of each family in and out; the time until the kubelet has the list is that of the slowest 1
+// in 100.
 func (s *served) plugAll(ctx context.Context, b *bench, rack racktest.Rack) ([]row, error) {
 	n := b.samples(100, 10)
 	var rows []row
-	for _, family := range slices.Sorted(maps.Keys(racktest.Families)) {
-		one := s.of(racktest.Families[family])
+	for _, p := range plugs(rack) {
+		one := s.of(p.resource)
+		plug := one.Resource(p.resource).Allocatable() != p.with
 		var took times
-		for range n {
-			for _, plug := range []bool{true, false} {
-				want, change := familyDevices, rack.Unplug
-				if plug {
-					want, change = familyDevices+1, rack.Plug
-				}
-				if err := change(family, familyDevices); err != nil {
-					return rows, err
-				}
-				began := time.Now()
-				r, err := one.wait(ctx, func(r kubelettest.Resource) bool { return r.Allocatable() == want })
-				if err != nil {
-					return rows, fmt.Errorf("%s: %w", family, err)
-				}
-				took = append(took, max(r.At.Sub(began), 0))
-				if err := pause(ctx, 150*time.Millisecond); err != nil { // the next one is a change of its own
-					return rows, err
-				}
+		for range 2 * n {
+			want, change := p.without, p.out
+			if plug {
+				want, change = p.with, p.in
 			}
+			began := time.Now()
+			if err := change(); err != nil {
+				return rows, err
+			}
+			r, err := one.wait(ctx, func(r kubelettest.Resource) bool { return r.Allocatable() == want })
+			if err != nil {
+				return rows, fmt.Errorf("%s: %w", p.name, err)
+			}
+			took = append(took, r.At.Sub(began))
+			if err := pause(ctx, 150*time.Millisecond); err != nil { // the next one is a change of its own
+				return rows, err
+			}
+			plug = !plug
 		}
 		rows = append(rows, row{
-			what: strings.ToUpper(family) + " plugged in or out → list received, p99", figure: show(took.p(99)), baseline: "reference: a look every 5 s",
+			what: p.name + " plugged in or out → list received, p99", figure: show(took.p(99)), baseline: "reference: a look every 5 s",
 			goal: "≤ " + show(plugGoal), verdict: keeps(took.p(99) <= plugGoal), samples: fmt.Sprintf("%d, p50 %s", len(took), show(took.p(50))),
 		})
 	}

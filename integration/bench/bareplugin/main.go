@@ -107,7 +107,7 @@ func (p *plugin) register(ctx context.Context, kubelet string) error {
 }
 
 func (p *plugin) GetDevicePluginOptions(context.Context, *v1beta1.Empty) (*v1beta1.DevicePluginOptions, error) {
-	return &v1beta1.DevicePluginOptions{}, nil
+	return &v1beta1.DevicePluginOptions{GetPreferredAllocationAvailable: true}, nil
 }
 
 func (p *plugin) ListAndWatch(_ *v1beta1.Empty, s grpc.ServerStreamingServer[v1beta1.ListAndWatchResponse]) error {
@@ -123,6 +123,17 @@ func (p *plugin) Allocate(_ context.Context, r *v1beta1.AllocateRequest) (*v1bet
 	for range r.GetContainerRequests() {
 		answer.ContainerResponses = append(answer.ContainerResponses, &v1beta1.ContainerAllocateResponse{
 			Annotations: map[string]string{"bench.example/allocated": "yes"},
+		})
+	}
+	return answer, nil
+}
+
+// GetPreferredAllocation prefers the first ones.
+func (p *plugin) GetPreferredAllocation(_ context.Context, r *v1beta1.PreferredAllocationRequest) (*v1beta1.PreferredAllocationResponse, error) {
+	answer := &v1beta1.PreferredAllocationResponse{}
+	for _, c := range r.GetContainerRequests() {
+		answer.ContainerResponses = append(answer.ContainerResponses, &v1beta1.ContainerPreferredAllocationResponse{
+			DeviceIDs: c.GetAvailableDeviceIDs()[:c.GetAllocationSize()],
 		})
 	}
 	return answer, nil
