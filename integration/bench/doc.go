@@ -2,7 +2,7 @@
 // was promised and whether the promise is kept. Absolute times of a shared machine say little; what stands beside them
 // says the rest.
 //
-//	go run ./integration/bench                         all, at most 30 min
+//	go run ./integration/bench                         all, at most 40 min
 //	go run ./integration/bench -short                  few samples, to see that it works
 //	go run ./integration/bench -only hook,ensure       some stages
 //	go run ./integration/bench -o docs/results/bench.md

@@ -178,13 +178,13 @@ func away(name, resource, node string, without int) plugged {
 // plugAll plugs one device of each family in and out; the time until the kubelet has the list is that of the slowest 1
 // in 100.
 func (s *served) plugAll(ctx context.Context, b *bench, rack racktest.Rack) ([]row, error) {
-	n := b.samples(100, 10)
+	n := b.samples(100, 20)
 	var rows []row
 	for _, p := range plugs(rack) {
 		one := s.of(p.resource)
 		plug := one.Resource(p.resource).Allocatable() != p.with
 		var took times
-		for range 2 * n {
+		for range n {
 			want, change := p.without, p.out
 			if plug {
 				want, change = p.with, p.in

@@ -119,7 +119,7 @@ func stageNames() []string {
 }
 
 // wholeLimit bounds the run, whatever the stages would like.
-const wholeLimit = 30 * time.Minute
+const wholeLimit = 40 * time.Minute
 
 func run(ctx context.Context, o options, stdout, stderr io.Writer) error {
 	for _, name := range o.only {
