@@ -3,10 +3,8 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,12 +12,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/sirupsen/logrus/hooks/test"
 
+	"github.com/inlay-project/inlay/deviceplugins/familytest"
 	"github.com/inlay-project/inlay/deviceplugins/fpga"
 	"github.com/inlay-project/inlay/deviceplugins/plugin"
 	"github.com/inlay-project/inlay/internal/hostfs"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // The samples of spec/fpga.md 1.7 with the devices that the old plugin would list, less its faults (8.1 to 8.3).
 func TestDiscoverOnTheSampleTrees(t *testing.T) {
@@ -100,24 +97,17 @@ func listing(t *testing.T, root string) map[string]string {
 
 // Every tree of package card, odd ones first of all, in every mode and with both grants.
 func TestDiscoverOnEveryTree(t *testing.T) {
-	trees, err := filepath.Glob("../fpga/card/testdata/*.txtar")
-	if err != nil || len(trees) == 0 {
-		t.Fatal("no golden trees", err)
-	}
-	for _, tree := range trees {
-		name := strings.TrimSuffix(filepath.Base(tree), ".txtar")
-		t.Run(name, func(t *testing.T) {
-			dir := golden(t, name)
-			var text bytes.Buffer
-			for _, grant := range []fpga.Grant{fpga.GrantNRI, fpga.GrantAllocate} {
-				for _, mode := range []fpga.Mode{fpga.ModeAF, fpga.ModeRegion, fpga.ModeRegiondevel} {
-					fmt.Fprintf(&text, "# %s, --fpga-grant %s\n", mode, grant)
-					describe(t, &text, dir, mode, grant)
-				}
+	familytest.EachTree(t, "../fpga/card/testdata", 1, func(t *testing.T, name string) {
+		dir := golden(t, name)
+		var text bytes.Buffer
+		for _, grant := range []fpga.Grant{fpga.GrantNRI, fpga.GrantAllocate} {
+			for _, mode := range []fpga.Mode{fpga.ModeAF, fpga.ModeRegion, fpga.ModeRegiondevel} {
+				fmt.Fprintf(&text, "# %s, --fpga-grant %s\n", mode, grant)
+				describe(t, &text, dir, mode, grant)
 			}
-			compare(t, filepath.Join("testdata/discover", name+".txt"), text.Bytes())
-		})
-	}
+		}
+		familytest.Compare(t, filepath.Join("testdata/discover", name+".txt"), text.String())
+	})
 }
 
 // describe is what discover prints, a device a line.
@@ -140,22 +130,6 @@ func describe(t *testing.T, out *bytes.Buffer, dir string, mode fpga.Mode, grant
 	}
 	for _, s := range skipped {
 		fmt.Fprintf(out, "left out: %s\n", strings.ReplaceAll(s.String(), root.Dir()+"/", "/"))
-	}
-}
-
-func compare(t *testing.T, file string, got []byte) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(file, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", file, diff)
 	}
 }
 

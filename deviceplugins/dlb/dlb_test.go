@@ -1,143 +1,48 @@
 package dlb_test
 
 import (
-	"bytes"
-	"cmp"
-	"context"
-	"encoding/json"
-	"flag"
-	"fmt"
 	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp"
 	"github.com/sirupsen/logrus/hooks/test"
 	"github.com/spf13/pflag"
-	"go.uber.org/goleak"
 
 	"github.com/inlay-project/inlay/deviceplugins/dlb"
+	"github.com/inlay-project/inlay/deviceplugins/familytest"
 	"github.com/inlay-project/inlay/deviceplugins/plugin"
-	"github.com/inlay-project/inlay/deviceplugins/plugin/kubelettest"
 	"github.com/inlay-project/inlay/internal/hostfs"
 	"github.com/inlay-project/inlay/internal/hostfs/hostfstest"
 	"github.com/inlay-project/inlay/internal/uevent"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
-
-// advertised is a device as inlay-deviceplugin discover prints it.
-type advertised struct {
-	Resource    string            `json:"resource"`
-	ID          string            `json:"id"`
-	Health      string            `json:"health"`
-	Reason      string            `json:"reason"`
-	Nodes       []string          `json:"nodes"`
-	Mounts      []string          `json:"mounts"`
-	Env         map[string]string `json:"env"`
-	Annotations map[string]string `json:"annotations"`
-	CDI         []string          `json:"cdi"`
-	NUMA        []int             `json:"numa"`
-}
-
 // newHost makes a tree and the family that looks at it.
 func newHost(t testing.TB, name string, opts ...hostfstest.Option) (*dlb.Family, *hostfs.Root) {
 	t.Helper()
-	dir := t.TempDir()
-	if err := hostfstest.ExtractFile(dir, filepath.Join("testdata", name+".txtar"), opts...); err != nil {
-		t.Fatal(err)
-	}
-	root, err := hostfs.New(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { root.Close() })
+	root, _ := familytest.Golden(t, name, opts...)
 	log, _ := test.NewNullLogger()
 	return dlb.New(dlb.Config{Root: root, Log: log}, dlb.DefaultOptions()), root
 }
 
-func look(t testing.TB, f *dlb.Family) (list []advertised, skipped []plugin.Skipped) {
+func look(t testing.TB, f *dlb.Family) ([]familytest.Device, []plugin.Skipped) {
 	t.Helper()
-	inv, skipped, err := f.Scan(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	list = []advertised{}
-	for resource, devices := range inv {
-		for _, d := range devices {
-			a := advertised{
-				Resource: resource, ID: d.ID, Health: d.Health, Reason: d.Reason, Nodes: []string{}, Mounts: []string{},
-				Env: map[string]string{}, Annotations: map[string]string{}, CDI: []string{}, NUMA: append([]int{}, d.NUMA...),
-			}
-			for _, n := range d.Grant.Nodes {
-				if n.HostPath != n.ContainerPath || n.Permissions != "rw" {
-					t.Errorf("node %+v", n)
-				}
-				a.Nodes = append(a.Nodes, n.HostPath)
-			}
-			list = append(list, a)
-		}
-	}
-	slices.SortFunc(list, func(a, b advertised) int {
-		return cmp.Or(strings.Compare(a.Resource, b.Resource), strings.Compare(a.ID, b.ID))
-	})
-	return list, skipped
+	inv, skipped := familytest.Scan(t, f)
+	return familytest.Devices(inv), skipped
 }
 
 // Every tree: what discover prints (NAME.json), and what it leaves out, what doctor says, what is read every 5 s (NAME.txt).
 func TestGoldenTrees(t *testing.T) {
-	trees, err := filepath.Glob("testdata/*.txtar")
-	if err != nil || len(trees) == 0 {
-		t.Fatal("no golden trees", err)
-	}
-	for _, tree := range trees {
-		name := strings.TrimSuffix(filepath.Base(tree), ".txtar")
-		t.Run(name, func(t *testing.T) {
-			f, root := newHost(t, name, hostfstest.PlainNodes())
-			list, skipped := look(t, f.ReadOnly())
-			look(t, f) // for Watch
-			var out, words bytes.Buffer
-			e := json.NewEncoder(&out)
-			e.SetEscapeHTML(false)
-			e.SetIndent("", "  ")
-			if err := e.Encode(list); err != nil {
-				t.Fatal(err)
-			}
-			compare(t, "testdata/"+name+".json", out.Bytes())
-			for _, s := range skipped {
-				fmt.Fprintf(&words, "left out: %s\n", s)
-			}
-			for _, s := range f.PassedOver(t.Context()) {
-				fmt.Fprintf(&words, "passed over: %s\n", s)
-			}
-			for _, finding := range f.Diagnose(t.Context()) {
-				fmt.Fprintf(&words, "doctor: %s: %s\n\t%s\n", finding.Path, finding.Reason, finding.Remedy)
-			}
-			for _, value := range f.Watch().Values {
-				fmt.Fprintf(&words, "watched: %s\n", value)
-			}
-			compare(t, "testdata/"+name+".txt", bytes.ReplaceAll(words.Bytes(), []byte(root.Dir()+"/"), []byte("/")))
-		})
-	}
-}
-
-func compare(t *testing.T, file string, got []byte) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(file, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := gocmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", file, diff)
-	}
+	familytest.EachTree(t, "testdata", 1, func(t *testing.T, name string) {
+		f, root := newHost(t, name, hostfstest.PlainNodes())
+		list, skipped := look(t, f.ReadOnly())
+		look(t, f) // for Watch
+		familytest.Compare(t, "testdata/"+name+".json", familytest.JSON(t, list))
+		words := familytest.Lines("left out", skipped) + familytest.Lines("passed over", f.PassedOver(t.Context())) +
+			familytest.Findings("doctor", "\t", f.Diagnose(t.Context())) + familytest.Lines("watched", f.Watch().Values)
+		familytest.Compare(t, "testdata/"+name+".txt", strings.ReplaceAll(words, root.Dir()+"/", "/"))
+	})
 }
 
 // What came with the old plugin knew the first card and one VF of it, and gave the plugin all of /dev.
@@ -149,7 +54,7 @@ func TestAllCardsAndVFsAreOfferedByTheirNodes_L2(t *testing.T) {
 		got[a.Resource] = append(got[a.Resource], strings.Join(a.Nodes, " "))
 	}
 	want := map[string][]string{dlb.ResourcePF: {"/dev/dlb0", "/dev/dlb9"}, dlb.ResourceVF: {"/dev/dlb11", "/dev/dlb2"}}
-	if diff := gocmp.Diff(want, got); diff != "" || len(skipped) > 0 {
+	if diff := cmp.Diff(want, got); diff != "" || len(skipped) > 0 {
 		t.Error(diff, skipped)
 	}
 	for _, folder := range f.Watch().Folders {
@@ -204,7 +109,7 @@ func TestWhatFallsSickStaysUnderItsName(t *testing.T) {
 			"dlb.intel.com/pf /dev/dlb9":  "/sys/class/dlb2/dlb9/device/sriov_numvfs: is a directory",
 			"dlb.intel.com/vf /dev/dlb11": "/sys/class/dlb2/dlb11: its node /dev/dlb11 is missing",
 		}
-		if diff := gocmp.Diff(want, sick); diff != "" || len(list) != 4 || len(skipped) > 0 {
+		if diff := cmp.Diff(want, sick); diff != "" || len(list) != 4 || len(skipped) > 0 {
 			t.Error(diff, list, skipped)
 		}
 	}
@@ -226,59 +131,15 @@ func TestThereIsNothingToSet(t *testing.T) {
 	}
 }
 
-// events is a source of uevents in the test's hand.
-type events chan uevent.Event
-
-func (e events) Receive(ctx context.Context) (uevent.Event, error) {
-	select {
-	case event := <-e:
-		return event, nil
-	case <-ctx.Done():
-		return uevent.Event{}, ctx.Err()
-	}
-}
-
-func (e events) Close() error { return nil }
-
 func TestTheKubeletFollowsTheCards(t *testing.T) {
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	familytest.NoLeaks(t)
 	f, root := newHost(t, "sample", hostfstest.PlainNodes())
-	folder, err := os.MkdirTemp("", "dlb") // short enough for a socket's path
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(folder)
-	k := kubelettest.New(filepath.Join(folder, "device-plugins"))
-	defer k.Close()
-	source := make(events, 10)
-	engine, err := plugin.New(plugin.Config{Folder: k.Folder(), Families: []plugin.Family{f}, Events: source, Audit: time.Hour})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := k.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	done := make(chan error)
-	go func() { done <- engine.Run(ctx) }()
-	defer func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	}()
-	await := func(resource string, ids ...string) {
-		t.Helper()
-		r, err := k.Wait(ctx, resource, func(r kubelettest.Resource) bool {
-			return r.Lists > 0 && slices.Equal(r.IDs(), ids) && r.Allocatable() == len(ids)
-		})
-		if err != nil {
-			t.Fatalf("%s: %v: %v", resource, err, r.IDs())
-		}
-	}
-	await(dlb.ResourcePF, "/dev/dlb0")
-	await(dlb.ResourceVF, "/dev/dlb2")
-	answer, err := k.Allocate(ctx, dlb.ResourceVF, "/dev/dlb2")
+	source := make(familytest.Events, 10)
+	n := familytest.NewNode(t, plugin.Config{Families: []plugin.Family{f}, Events: source, Audit: time.Hour})
+	n.Run()
+	n.Await(dlb.ResourcePF, 1, "/dev/dlb0")
+	n.Await(dlb.ResourceVF, 1, "/dev/dlb2")
+	answer, err := n.Allocate(dlb.ResourceVF, "/dev/dlb2")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -300,6 +161,6 @@ func TestTheKubeletFollowsTheCards(t *testing.T) {
 		}
 	}
 	source <- uevent.Event{Action: "remove", Subsystem: "dlb2", DevPath: "/devices/virtual/dlb2/dlb2"}
-	await(dlb.ResourcePF, "/dev/dlb0", "/dev/dlb1")
-	await(dlb.ResourceVF)
+	n.Await(dlb.ResourcePF, 2, "/dev/dlb0", "/dev/dlb1")
+	n.Await(dlb.ResourceVF, 0)
 }

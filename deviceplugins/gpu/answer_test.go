@@ -12,6 +12,7 @@ import (
 	"k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 
 	"github.com/inlay-project/inlay/deviceplugins/cdi"
+	"github.com/inlay-project/inlay/deviceplugins/familytest"
 	"github.com/inlay-project/inlay/deviceplugins/gpu/health/healthtest"
 	"github.com/inlay-project/inlay/deviceplugins/plugin"
 	"github.com/inlay-project/inlay/internal/hostfs"
@@ -235,7 +236,7 @@ func TestCDIFilesOfAnEarlierPluginAreKeptRight(t *testing.T) {
 // windowsGuest is a WSL guest with a Level-Zero service.
 func windowsGuest(t *testing.T, flags ...string) (*Family, *healthtest.Server, *hostfs.Root) {
 	t.Helper()
-	root := tree(t, []byte("-- dev/dxg --\nc 10:125\n"))
+	root := familytest.Tree(t, []byte("-- dev/dxg --\nc 10:125\n"))
 	service := healthtest.New(t)
 	flags = append(flags, "--gpu-wsl", "--gpu-levelzero-socket="+service.Socket, "--gpu-health-period=100ms", "--gpu-health-grace=200ms")
 	return family(t, root, parse(t, flags...)), service, root

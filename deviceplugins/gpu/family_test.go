@@ -1,7 +1,6 @@
 package gpu
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,6 +15,7 @@ import (
 	"k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 
 	"github.com/inlay-project/inlay/deviceplugins/cdi"
+	"github.com/inlay-project/inlay/deviceplugins/familytest"
 	"github.com/inlay-project/inlay/deviceplugins/gpu/health/healthtest"
 	"github.com/inlay-project/inlay/deviceplugins/plugin"
 	"github.com/inlay-project/inlay/deviceplugins/plugin/kubelettest"
@@ -71,7 +71,7 @@ func unplug(t testing.TB, root *hostfs.Root, n int) {
 
 // empty is a host without any GPU.
 func empty(t testing.TB) *hostfs.Root {
-	return tree(t, []byte("-- sys/class/drm/version --\ndrm\n-- dev/null --\nc 1:3\n"))
+	return familytest.Tree(t, []byte("-- sys/class/drm/version --\ndrm\n-- dev/null --\nc 1:3\n"))
 }
 
 // scan looks once and wants no trouble.
@@ -91,48 +91,21 @@ func names(devices []plugin.Device) (list []string) {
 	return list
 }
 
-// kubelet runs an engine with the family and gives the kubelet that it is registered with.
-func kubelet(t *testing.T, family func(kick func()) *Family) *kubelettest.Kubelet {
+// newNode is a node with the family on it.
+func newNode(t *testing.T, family func(kick func()) *Family) *familytest.Node {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "gpu")
-	if err != nil {
-		t.Fatal(err)
-	}
-	k := kubelettest.New(filepath.Join(dir, "dp"))
-	if err := k.Start(); err != nil {
-		t.Fatal(err)
-	}
-	var engine *plugin.Engine
-	f := family(func() { engine.Kick("gpu") })
-	engine, err = plugin.New(plugin.Config{Folder: k.Folder(), Families: []plugin.Family{f}, Audit: 50 * time.Millisecond, Linger: 100 * time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 2)
-	go func() { done <- engine.Run(ctx) }()
-	go func() { done <- f.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		for range 2 {
-			if err := <-done; err != nil {
-				t.Error(err)
-			}
-		}
-		k.Close()
-		os.RemoveAll(dir)
-	})
-	return k
+	var n *familytest.Node
+	f := family(func() { n.Engine.Kick("gpu") })
+	n = familytest.NewNode(t, plugin.Config{Families: []plugin.Family{f}, Audit: 50 * time.Millisecond, Linger: 100 * time.Millisecond})
+	n.Run(f.Run)
+	return n
 }
 
 // wait until the kubelet has exactly these healthy devices of a resource.
-func wait(t *testing.T, k *kubelettest.Kubelet, resource string, healthy ...string) {
+func wait(t *testing.T, n *familytest.Node, resource string, healthy ...string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	var got []string
-	_, err := k.Wait(ctx, resource, func(r kubelettest.Resource) bool {
-		got = nil
+	n.Wait(resource, fmt.Sprintf("%v healthy and no other", healthy), func(r kubelettest.Resource) bool {
+		var got []string
 		for _, d := range r.Devices {
 			if d.GetHealth() == plugin.Healthy {
 				got = append(got, d.GetID())
@@ -140,31 +113,28 @@ func wait(t *testing.T, k *kubelettest.Kubelet, resource string, healthy ...stri
 		}
 		return slices.Equal(got, healthy)
 	})
-	if err != nil {
-		t.Fatalf("%s has %v healthy, want %v: %v", resource, got, healthy, err)
-	}
 }
 
 // G1: the plugin of the reference hung for ever at the second change of any resource's count.
 func TestASecondAndAThirdChangeOfTheCountReachTheKubelet_G1(t *testing.T) {
 	root := empty(t)
-	k := kubelet(t, func(kick func()) *Family {
+	n := newNode(t, func(kick func()) *Family {
 		return family(t, root, DefaultOptions(), func(c *Config) { c.Kick = kick })
 	})
 	plug(t, root, 0, "i915")
-	wait(t, k, "gpu.intel.com/i915", "card0-0")
+	wait(t, n, "gpu.intel.com/i915", "card0-0")
 	plug(t, root, 1, "i915")
-	wait(t, k, "gpu.intel.com/i915", "card0-0", "card1-0")
+	wait(t, n, "gpu.intel.com/i915", "card0-0", "card1-0")
 	plug(t, root, 2, "xe")
-	wait(t, k, "gpu.intel.com/xe", "card2-0")
+	wait(t, n, "gpu.intel.com/xe", "card2-0")
 	unplug(t, root, 0)
-	wait(t, k, "gpu.intel.com/i915", "card1-0")
+	wait(t, n, "gpu.intel.com/i915", "card1-0")
 	unplug(t, root, 1)
-	wait(t, k, "gpu.intel.com/i915")
+	wait(t, n, "gpu.intel.com/i915")
 	plug(t, root, 0, "i915")
-	wait(t, k, "gpu.intel.com/i915", "card0-0")
+	wait(t, n, "gpu.intel.com/i915", "card0-0")
 
-	answer, err := k.Allocate(t.Context(), "gpu.intel.com/xe", "card2-0")
+	answer, err := n.Allocate("gpu.intel.com/xe", "card2-0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,25 +164,25 @@ func TestHealthReachesTheKubeletAlsoAfterItsRestart_F1(t *testing.T) {
 	service.Set("0000:01:00.0", healthtest.Card{})
 	service.Start()
 	o := parse(t, "--gpu-health-management", "--gpu-levelzero-socket="+service.Socket, "--gpu-health-period=100ms", "--gpu-health-grace=500ms")
-	k := kubelet(t, func(kick func()) *Family {
+	n := newNode(t, func(kick func()) *Family {
 		return family(t, root, o, func(c *Config) { c.Kick = kick })
 	})
-	wait(t, k, "gpu.intel.com/xe", "card0-0", "card1-0")
+	wait(t, n, "gpu.intel.com/xe", "card0-0", "card1-0")
 	service.Set("0000:01:00.0", healthtest.Card{GPU: 101})
-	wait(t, k, "gpu.intel.com/xe", "card0-0")
-	if _, err := k.Allocate(t.Context(), "gpu.intel.com/xe", "card1-0"); err == nil || !strings.Contains(err.Error(), "its GPU temperature is above 100 °C") {
+	wait(t, n, "gpu.intel.com/xe", "card0-0")
+	if _, err := n.Allocate("gpu.intel.com/xe", "card1-0"); err == nil || !strings.Contains(err.Error(), "its GPU temperature is above 100 °C") {
 		t.Errorf("allocation of a hot card: %v", err)
 	}
-	if err := k.Restart(); err != nil {
+	if err := n.Kubelet.Restart(); err != nil {
 		t.Fatal(err)
 	}
-	wait(t, k, "gpu.intel.com/xe", "card0-0")
+	wait(t, n, "gpu.intel.com/xe", "card0-0")
 	service.Set("0000:01:00.0", healthtest.Card{GPU: 60})
-	wait(t, k, "gpu.intel.com/xe", "card0-0", "card1-0")
+	wait(t, n, "gpu.intel.com/xe", "card0-0", "card1-0")
 	service.Stop()
-	wait(t, k, "gpu.intel.com/xe") // nobody can vouch for them any more
+	wait(t, n, "gpu.intel.com/xe") // nobody can vouch for them any more
 	service.Start()
-	wait(t, k, "gpu.intel.com/xe", "card0-0", "card1-0")
+	wait(t, n, "gpu.intel.com/xe", "card0-0", "card1-0")
 }
 
 func TestAnotherSourceOfHealthIsFollowedWithoutRestart(t *testing.T) {
@@ -222,20 +192,20 @@ func TestAnotherSourceOfHealthIsFollowedWithoutRestart(t *testing.T) {
 	service.Tell(healthtest.Device{Address: "0000:00:00.0", Health: []healthtest.Status{{Name: "memory", Severity: 3}}})
 	service.Start()
 	var f *Family
-	k := kubelet(t, func(kick func()) *Family {
+	n := newNode(t, func(kick func()) *Family {
 		f = family(t, root, DefaultOptions(), func(c *Config) { c.Kick = kick })
 		return f
 	})
-	wait(t, k, "gpu.intel.com/xe", "card0-0")
+	wait(t, n, "gpu.intel.com/xe", "card0-0")
 	o := parse(t, "--gpu-xpumd-endpoint="+service.Socket)
 	if !f.Configure(o) || f.Configure(o) {
 		t.Error("Configure does not tell a change from none")
 	}
 	f.c.Kick()
-	wait(t, k, "gpu.intel.com/xe")
+	wait(t, n, "gpu.intel.com/xe")
 	f.Configure(DefaultOptions())
 	f.c.Kick()
-	wait(t, k, "gpu.intel.com/xe", "card0-0")
+	wait(t, n, "gpu.intel.com/xe", "card0-0")
 }
 
 // With a source, a card that cannot be asked for is not healthy for ever (G8); without one everything is.
@@ -252,7 +222,7 @@ func TestACardWithoutAddressHasNoHealth_G8(t *testing.T) {
 
 // A class folder that cannot be read is no reason to withdraw anything (6537e384 of the reference: nor to exit).
 func TestAScanThatKnowsNothingIsAnError(t *testing.T) {
-	root := tree(t, []byte("-- sys/class/drm --\n-> drm\n"))
+	root := familytest.Tree(t, []byte("-- sys/class/drm --\n-> drm\n"))
 	if inv, _, err := family(t, root, DefaultOptions()).Scan(t.Context()); err == nil || inv != nil {
 		t.Errorf("%v, %v", inv, err)
 	}
@@ -323,17 +293,17 @@ func TestACardComesBackWithoutItsVirtualFunctions(t *testing.T) {
 	root := empty(t)
 	plug(t, root, 0, "xe")
 	file := root.Join("/sys/devices/pci0000:00/0000:00:01.0/0000:00:00.0/sriov_numvfs")
-	k := kubelet(t, func(kick func()) *Family {
+	n := newNode(t, func(kick func()) *Family {
 		return family(t, root, DefaultOptions(), func(c *Config) { c.Kick = kick })
 	})
-	wait(t, k, "gpu.intel.com/xe", "card0-0")
+	wait(t, n, "gpu.intel.com/xe", "card0-0")
 	plug(t, root, 1, "xe")
 	if err := os.WriteFile(file, []byte("1\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	wait(t, k, "gpu.intel.com/xe", "card1-0")
+	wait(t, n, "gpu.intel.com/xe", "card1-0")
 	if err := os.WriteFile(file, []byte("0\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	wait(t, k, "gpu.intel.com/xe", "card0-0", "card1-0")
+	wait(t, n, "gpu.intel.com/xe", "card0-0", "card1-0")
 }

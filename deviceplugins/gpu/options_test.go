@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 	"sigs.k8s.io/yaml"
 
+	"github.com/inlay-project/inlay/deviceplugins/familytest"
 	"github.com/inlay-project/inlay/deviceplugins/plugin"
 )
 
@@ -134,7 +135,7 @@ func TestTheObserversResource_G9(t *testing.T) {
 		"--gpu-enable-monitoring --gpu-monitoring-mode=split": {"gpu.intel.com/i915_monitoring", "gpu.intel.com/xe_monitoring"},
 	} {
 		var got []string
-		for _, d := range advertise(scan(t, family(t, root, parse(t, strings.Fields(flags)...)))) {
+		for _, d := range familytest.Devices(scan(t, family(t, root, parse(t, strings.Fields(flags)...)))) {
 			if d.ID == "all" {
 				got = append(got, d.Resource)
 				if d.Health != plugin.Healthy {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/inlay-project/inlay/deviceplugins/familytest"
 	"github.com/inlay-project/inlay/deviceplugins/plugin"
 )
 
@@ -41,7 +42,7 @@ func TestADriverThatCannotBeInAResourceNameCostsItsCardOnly(t *testing.T) {
 			t.Errorf("%q: %v", driver, got)
 		}
 	}
-	root := tree(t, []byte(`-- sys/class/drm/card0/device/vendor --
+	root := familytest.Tree(t, []byte(`-- sys/class/drm/card0/device/vendor --
 0x8086
 -- sys/class/drm/card0/device/driver --
 -> ../../../../bus/pci/drivers/a b

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/inlay-project/inlay/deviceplugins/familytest"
 	"github.com/inlay-project/inlay/internal/hostfs/hostfstest"
 )
 
@@ -25,11 +26,8 @@ func BenchmarkScan64Queues(b *testing.B) {
 			put("dev/char/"+number, "-> ../dsa/"+name)
 		}
 	}
-	dir := b.TempDir()
-	if err := hostfstest.Extract(dir, []byte(tree.String()), hostfstest.PlainNodes()); err != nil {
-		b.Fatal(err)
-	}
-	h := lookAt(b, dir, "--dsa-shared-dev-num=10")
+	root := familytest.Tree(b, []byte(tree.String()), hostfstest.PlainNodes())
+	h := lookAt(b, root, "--dsa-shared-dev-num=10")
 	family := h.families[0]
 	b.ReportAllocs()
 	for b.Loop() {

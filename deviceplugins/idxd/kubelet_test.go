@@ -1,90 +1,41 @@
 package idxd_test
 
 import (
-	"context"
-	"os"
-	"path/filepath"
-	"slices"
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
+	"github.com/inlay-project/inlay/deviceplugins/familytest"
 	"github.com/inlay-project/inlay/deviceplugins/plugin"
 	"github.com/inlay-project/inlay/deviceplugins/plugin/kubelettest"
 	"github.com/inlay-project/inlay/internal/uevent"
 )
 
-// events is a source of uevents in the test's hand.
-type events chan uevent.Event
-
-func (e events) Receive(ctx context.Context) (uevent.Event, error) {
-	select {
-	case event := <-e:
-		return event, nil
-	case <-ctx.Done():
-		return uevent.Event{}, ctx.Err()
-	}
-}
-
-func (e events) Close() error { return nil }
-
 // node is a host with the engine on it and a kubelet that listens.
 type node struct {
 	*host
-	t       testing.TB
-	ctx     context.Context
-	kubelet *kubelettest.Kubelet
-	events  events
+	*familytest.Node
+	t      testing.TB
+	events familytest.Events
 }
 
 // newNode starts the engine; audit is how often silent values are read.
 func newNode(t testing.TB, audit time.Duration, tree string, flags ...string) *node {
 	t.Helper()
-	leaks := goleak.IgnoreCurrent()
-	n := &node{host: newHost(t, tree, flags...), t: t, events: make(events, 100)}
-	folder, err := os.MkdirTemp("", "idxd") // short enough for a socket's path
-	if err != nil {
-		t.Fatal(err)
-	}
-	n.kubelet = kubelettest.New(filepath.Join(folder, "device-plugins"))
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	n.ctx = ctx
+	familytest.NoLeaks(t)
+	n := &node{host: newHost(t, tree, flags...), t: t, events: make(familytest.Events, 100)}
 	var families []plugin.Family
 	for _, f := range n.families {
 		families = append(families, f)
 	}
-	engine, err := plugin.New(plugin.Config{Folder: n.kubelet.Folder(), Families: families, Events: n.events, Audit: audit})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := n.kubelet.Start(); err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error)
-	go func() { done <- engine.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-		n.kubelet.Close()
-		os.RemoveAll(folder)
-		goleak.VerifyNone(t, leaks)
-	})
+	n.Node = familytest.NewNode(t, plugin.Config{Families: families, Events: n.events, Audit: audit})
+	n.Run()
 	return n
 }
 
 // await waits until the kubelet has exactly these devices of a resource, healthy.
-func (n *node) await(resource string, ids ...string) kubelettest.Resource {
+func (n *node) await(resource string, ids ...string) {
 	n.t.Helper()
-	r, err := n.kubelet.Wait(n.ctx, resource, func(r kubelettest.Resource) bool {
-		return r.Lists > 0 && slices.Equal(r.IDs(), ids) && r.Allocatable() == len(ids)
-	})
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	return r
+	n.Await(resource, len(ids), ids...)
 }
 
 // tell sends the event that the driver sends when a queue is bound to or unbound from its driver.
@@ -125,7 +76,7 @@ func TestAQueueThatFlipsStateIsAnUpdateAndTheOtherResourceLivesOn_D1(t *testing.
 		n.enable()
 		n.link(t, "/dev/char/235:1", "../dsa/wq0.1")
 		n.await(shared, shares...)
-		answer, err := n.kubelet.Allocate(n.ctx, shared, shares[1])
+		answer, err := n.Allocate(shared, shares[1])
 		if err != nil || len(answer.GetDevices()) != 2 {
 			t.Errorf("allocated: %v, %v", answer, err)
 		}
@@ -139,16 +90,16 @@ func TestAQueueThatFlipsStateIsAnUpdateAndTheOtherResourceLivesOn_D1(t *testing.
 	n.write(t, queues+"/wq0.1/mode", "shared")
 	n.tell("change")
 	time.Sleep(settled)
-	if ids := n.kubelet.Resource(shared).IDs(); len(ids) > 0 {
+	if ids := n.Kubelet.Resource(shared).IDs(); len(ids) > 0 {
 		t.Errorf("offered without its companion link: %v", ids)
 	}
 	n.link(t, "/dev/char/235:1", "../dsa/wq0.1") // this alone brings it back
 	n.await(shared, shares...)
 
-	if r := n.kubelet.Resource(dedicated); r.Lists != 1 || r.Stopped || r.Allocatable() != 1 {
+	if r := n.Kubelet.Resource(dedicated); r.Lists != 1 || r.Stopped || r.Allocatable() != 1 {
 		t.Errorf("the other resource: %d lists, stopped: %t, %d allocatable", r.Lists, r.Stopped, r.Allocatable())
 	}
-	if regs := n.kubelet.Registrations(); len(regs) != 2 {
+	if regs := n.Kubelet.Registrations(); len(regs) != 2 {
 		t.Errorf("%d registrations of 2 resources: %v", len(regs), regs)
 	}
 }
@@ -170,11 +121,9 @@ func TestWhatTheKernelTellsNobodyIsReadWithTheAudits(t *testing.T) {
 	shares := n.ids(t)[shared]
 	n.await(shared, shares...)
 	n.write(t, queues+"/state", "halted")
-	if _, err := n.kubelet.Wait(n.ctx, shared, func(r kubelettest.Resource) bool {
+	n.Wait(shared, "all of them, not healthy", func(r kubelettest.Resource) bool {
 		return len(r.Devices) == len(shares) && r.Allocatable() == 0
-	}); err != nil {
-		t.Fatal(err)
-	}
+	})
 	n.write(t, queues+"/wq0.1/state", "disabled") // as the driver does after a halt
 	n.await(shared)
 	n.write(t, queues+"/wq0.1/state", "enabled")
@@ -198,11 +147,11 @@ func TestFunctionsComeAndGoThroughTheKubelet(t *testing.T) {
 	n.await(resource, "0000:e7:01.0", "10000:01:00.0")
 	n.write(t, "/dev/vfio/12", "x") // this alone brings it back
 	n.await(resource, "0000:6a:01.0", "0000:e7:01.0", "10000:01:00.0")
-	answer, err := n.kubelet.Allocate(n.ctx, resource, "10000:01:00.0", "0000:6a:01.0")
+	answer, err := n.Allocate(resource, "10000:01:00.0", "0000:6a:01.0")
 	if err != nil || answer.GetEnvs()["VFIO_BDF1"] != "10000:01:00.0" || len(answer.GetAnnotations()) != 1 {
 		t.Errorf("allocated: %v, %v", answer, err)
 	}
-	if r := n.kubelet.Resource("iaa.intel.com/vfio"); r.Lists != 1 {
+	if r := n.Kubelet.Resource("iaa.intel.com/vfio"); r.Lists != 1 {
 		t.Errorf("the other kind had %d lists", r.Lists)
 	}
 }

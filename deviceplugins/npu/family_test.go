@@ -1,9 +1,7 @@
 package npu
 
 import (
-	"context"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -15,8 +13,8 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 	"k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 
+	"github.com/inlay-project/inlay/deviceplugins/familytest"
 	"github.com/inlay-project/inlay/deviceplugins/plugin"
-	"github.com/inlay-project/inlay/deviceplugins/plugin/kubelettest"
 	"github.com/inlay-project/inlay/internal/hostfs/hostfstest"
 )
 
@@ -25,40 +23,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // L3: without /sys/class/accel the plugin of the reference exited. Here the class comes, goes and comes back, and the
 // kubelet hears of it.
 func TestAClassThatComesAndGoesReachesTheKubelet_L3(t *testing.T) {
-	root := tree(t, []byte("-- dev/null --\nc 1:3\n"))
-	dir, err := os.MkdirTemp("", "npu")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
-	k := kubelettest.New(filepath.Join(dir, "dp"))
-	if err := k.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer k.Close()
+	root := familytest.Tree(t, []byte("-- dev/null --\nc 1:3\n"))
 	// Without a device the engine looks once in 12 audits.
 	f := family(root, parse(t, "--npu-shared-dev-num=2"))
-	engine, err := plugin.New(plugin.Config{Folder: k.Folder(), Families: []plugin.Family{f}, Audit: 20 * time.Millisecond, Linger: 100 * time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error)
-	go func() { done <- engine.Run(ctx) }()
-	defer func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	}()
-	wait := func(ids ...string) {
-		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-		defer cancel()
-		if r, err := k.Wait(ctx, Resource, func(r kubelettest.Resource) bool { return slices.Equal(r.IDs(), ids) }); err != nil {
-			t.Fatalf("the kubelet has %v, want %v: %v", r.IDs(), ids, err)
-		}
-	}
+	n := familytest.NewNode(t, plugin.Config{Families: []plugin.Family{f}, Audit: 20 * time.Millisecond, Linger: 100 * time.Millisecond})
+	n.Run()
 	plug := func() {
 		t.Helper()
 		if err := hostfstest.ExtractFile(root.Dir(), "testdata/npu.txtar"); err != nil {
@@ -66,16 +35,16 @@ func TestAClassThatComesAndGoesReachesTheKubelet_L3(t *testing.T) {
 		}
 	}
 	plug()
-	wait("accel0-0", "accel0-1")
+	n.Await(Resource, 2, "accel0-0", "accel0-1")
 	for _, path := range []string{"/sys", "/dev/accel"} { // the driver is unloaded
 		if err := os.RemoveAll(root.Join(path)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	wait()
+	n.Await(Resource, 0)
 	plug()
-	wait("accel0-0", "accel0-1")
-	answer, err := k.Allocate(t.Context(), Resource, "accel0-1", "accel0-0")
+	n.Await(Resource, 2, "accel0-0", "accel0-1")
+	answer, err := n.Allocate(Resource, "accel0-1", "accel0-0")
 	want := &v1beta1.ContainerAllocateResponse{
 		Devices: []*v1beta1.DeviceSpec{{HostPath: "/dev/accel/accel0", ContainerPath: "/dev/accel/accel0", Permissions: "rw"}},
 	}
@@ -85,7 +54,7 @@ func TestAClassThatComesAndGoesReachesTheKubelet_L3(t *testing.T) {
 }
 
 func TestAScanThatKnowsNothingIsAnError(t *testing.T) {
-	f := family(tree(t, []byte("-- sys/class/accel --\n-> accel\n")), DefaultOptions())
+	f := family(familytest.Tree(t, []byte("-- sys/class/accel --\n-> accel\n")), DefaultOptions())
 	if inv, _, err := f.Scan(t.Context()); err == nil || inv != nil {
 		t.Errorf("%v, %v", inv, err)
 	}
@@ -106,7 +75,7 @@ func TestOptions(t *testing.T) {
 			t.Errorf("%s: %v", flag, err)
 		}
 	}
-	f := family(tree(t, nil), DefaultOptions())
+	f := family(familytest.Tree(t, nil), DefaultOptions())
 	if f.Configure(DefaultOptions()) || !f.Configure(Options{SharedDevNum: 3}) || f.o.SharedDevNum != 3 {
 		t.Error("Configure does not tell a change from none, or does not make it")
 	}

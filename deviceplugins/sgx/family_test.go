@@ -1,54 +1,44 @@
 package sgx
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
-	"flag"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/sirupsen/logrus"
 
 	"github.com/inlay-project/inlay/deviceplugins/cdi"
+	"github.com/inlay-project/inlay/deviceplugins/familytest"
 	"github.com/inlay-project/inlay/deviceplugins/plugin"
 	"github.com/inlay-project/inlay/deviceplugins/plugin/kubelettest"
 	"github.com/inlay-project/inlay/internal/hostfs"
 	"github.com/inlay-project/inlay/internal/hostfs/hostfstest"
 )
 
-var update = flag.Bool("update", false, "write what is found as what is wanted")
-
 // host is a node's tree.
 type host struct {
 	t    *testing.T
-	dir  string
 	root *hostfs.Root
 }
 
-func newHost(t *testing.T, archive string) *host {
+// newHost makes a tree of testdata, "" one without files.
+func newHost(t *testing.T, tree string) *host {
 	t.Helper()
-	h := &host{t: t, dir: t.TempDir()}
-	if archive != "" {
-		if err := hostfstest.ExtractFile(h.dir, archive, hostfstest.PlainNodes()); err != nil {
-			t.Fatal(err)
-		}
+	h := &host{t: t}
+	if tree == "" {
+		h.root = familytest.Tree(t, nil)
+	} else {
+		h.root, _ = familytest.Golden(t, tree, hostfstest.PlainNodes())
 	}
-	var err error
-	if h.root, err = hostfs.New(h.dir); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { h.root.Close() })
 	return h
 }
 
 func (h *host) write(path, text string) {
 	h.t.Helper()
-	path = filepath.Join(h.dir, path)
+	path = h.root.Join(path)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		h.t.Fatal(err)
 	}
@@ -59,7 +49,7 @@ func (h *host) write(path, text string) {
 
 func (h *host) remove(path string) {
 	h.t.Helper()
-	if err := os.Remove(filepath.Join(h.dir, path)); err != nil {
+	if err := os.Remove(h.root.Join(path)); err != nil {
 		h.t.Fatal(err)
 	}
 }
@@ -69,47 +59,21 @@ func few() Options {
 }
 
 func TestTrees(t *testing.T) {
-	archives, err := filepath.Glob("testdata/*.txtar")
-	if err != nil || len(archives) == 0 {
-		t.Fatal("no trees", err)
-	}
-	for _, archive := range archives {
-		t.Run(strings.TrimSuffix(filepath.Base(archive), ".txtar"), func(t *testing.T) {
-			root := newHost(t, archive).root
-			infra := few()
-			infra.DCAPInfraResources = true
-			got := map[string]any{}
-			for name, o := range map[string]Options{"usual": few(), "with dcap-infra-resources": infra} {
-				inv, skipped := Discover(root, o)
-				got[name] = map[string]any{"inventory": inv, "leftOut": skipped}
-			}
-			text, err := json.MarshalIndent(got, "", "  ")
-			if err != nil {
-				t.Fatal(err)
-			}
-			compare(t, strings.TrimSuffix(archive, "txtar")+"json", strings.ReplaceAll(string(text), root.Dir(), "")+"\n")
-		})
-	}
-}
-
-func compare(t *testing.T, file, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
+	familytest.EachTree(t, "testdata", 1, func(t *testing.T, name string) {
+		root := newHost(t, name).root
+		infra := few()
+		infra.DCAPInfraResources = true
+		got := map[string]any{}
+		for name, o := range map[string]Options{"usual": few(), "with dcap-infra-resources": infra} {
+			inv, skipped := Discover(root, o)
+			got[name] = map[string]any{"inventory": inv, "leftOut": skipped}
 		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(string(want), got); d != "" {
-		t.Errorf("%s (-want +got):\n%s", file, d)
-	}
+		familytest.Compare(t, "testdata/"+name+".json", strings.ReplaceAll(familytest.JSON(t, got), root.Dir(), ""))
+	})
 }
 
 func TestTheLimitIsOneAPodUnlessSaid_S2(t *testing.T) {
-	h := newHost(t, "testdata/both-nodes.txtar")
+	h := newHost(t, "both-nodes")
 	for _, tt := range []struct {
 		name               string
 		env                string
@@ -160,34 +124,17 @@ func TestADriverThatComesLaterOrGoesIsSeen_S1(t *testing.T) {
 	log := logrus.New()
 	log.SetOutput(t.Output())
 	family := New(Config{Root: h.root, Log: log}, few())
-	kubelet := kubelettest.New(filepath.Join(h.dir, "k"))
-	t.Cleanup(kubelet.Close)
-	if err := kubelet.Start(); err != nil {
-		t.Fatal(err)
-	}
-	engine, err := plugin.New(plugin.Config{Folder: kubelet.Folder(), Families: []plugin.Family{family}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- engine.Run(t.Context()) }()
-	t.Cleanup(func() {
-		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
-			t.Error(err)
-		}
-	})
-
-	await := func(resource string, n int) {
+	n := familytest.NewNode(t, plugin.Config{Families: []plugin.Family{family}})
+	n.Run()
+	await := func(resource string, count int) {
 		t.Helper()
-		if _, err := kubelet.Wait(t.Context(), resource, func(r kubelettest.Resource) bool { return r.Allocatable() == n }); err != nil {
-			t.Fatal(err)
-		}
+		n.Wait(resource, strconv.Itoa(count), func(r kubelettest.Resource) bool { return r.Allocatable() == count })
 	}
 	h.write("dev/sgx_enclave", "")
 	h.write("dev/sgx_provision", "")
 	await("sgx.intel.com/enclave", 2)
 	await("sgx.intel.com/provision", 1)
-	answer, err := kubelet.Allocate(t.Context(), "sgx.intel.com/enclave", "sgx-enclave-1")
+	answer, err := n.Allocate("sgx.intel.com/enclave", "sgx-enclave-1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,15 +152,15 @@ func TestADriverThatComesLaterOrGoesIsSeen_S1(t *testing.T) {
 	if !family.Configure(o) || family.Configure(o) {
 		t.Error("Configure does not tell a change")
 	}
-	engine.Kick("sgx")
+	n.Engine.Kick("sgx")
 	await("sgx.intel.com/enclave", 4)
 	h.remove("dev/sgx_enclave")
 	await("sgx.intel.com/enclave", 0)
 }
 
 func TestRegistrationComesWithItsCDIFile(t *testing.T) {
-	h := newHost(t, "testdata/both-nodes.txtar")
-	folder := filepath.Join(h.dir, "var/run/cdi")
+	h := newHost(t, "both-nodes")
+	folder := h.root.Join("/var/run/cdi")
 	o := few()
 	o.DCAPInfraResources = true
 	family := New(Config{Root: h.root, CDI: cdi.New(folder, h.root)}, o)
@@ -248,7 +195,7 @@ func TestRegistrationComesWithItsCDIFile(t *testing.T) {
 	// Where no file can be written the resource is left out, and nothing else.
 	h.write("var/blocked", "")
 	o.DCAPInfraResources = true
-	family = New(Config{Root: h.root, CDI: cdi.New(filepath.Join(h.dir, "var/blocked"), h.root)}, o)
+	family = New(Config{Root: h.root, CDI: cdi.New(h.root.Join("/var/blocked"), h.root)}, o)
 	inv, skipped, err = family.Scan(t.Context())
 	if err != nil || len(inv) != 3 || len(skipped) != 1 || skipped[0].Path != "sgx.intel.com/registration" {
 		t.Errorf("%v, %v, %v", inv, skipped, err)
@@ -267,7 +214,7 @@ func TestWhyNothingIsOffered(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		name    string
-		archive string
+		tree    string
 		prepare func(*host)
 		want    []string // in the reasons
 	}{
@@ -275,11 +222,11 @@ func TestWhyNothingIsOffered(t *testing.T) {
 		{"no /proc", "", func(*host) {}, nil},
 		{"launch control locked", "", cpu("sgx"), []string{"sgx_lc"}},
 		{"no driver", "", cpu("sgx sgx_lc"), []string{"CONFIG_X86_SGX"}},
-		{"one node", "testdata/no-provision.txtar", cpu("sgx sgx_lc"), []string{"is missing"}},
-		{"all is well", "testdata/both-nodes.txtar", cpu("sgx sgx_lc"), nil},
+		{"one node", "no-provision", cpu("sgx sgx_lc"), []string{"is missing"}},
+		{"all is well", "both-nodes", cpu("sgx sgx_lc"), nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			h := newHost(t, tt.archive)
+			h := newHost(t, tt.tree)
 			tt.prepare(h)
 			var got []string
 			for _, f := range New(Config{Root: h.root}, few()).Diagnose(t.Context()) {
