@@ -10,6 +10,7 @@ import (
 	"github.com/inlay-project/inlay/fpga/emulator"
 	"github.com/inlay-project/inlay/integration/cri"
 	"github.com/inlay-project/inlay/integration/kubelet"
+	"github.com/inlay-project/inlay/integration/process"
 	"github.com/inlay-project/inlay/internal/policy"
 	"github.com/inlay-project/inlay/internal/record"
 )
@@ -123,12 +124,12 @@ func faults() []fault {
 			inject: func(r *faultRun) { r.node.SetFaults(emulator.Faults{"*": {PRDelay: "1500ms"}}) },
 			during: func(r *faultRun) {
 				r.node.eventually("the program hook", func() error {
-					pids := processesWith("inlay-hook\x00program\x00", r.node.HostRoot)
+					pids := process.With("inlay-hook\x00program\x00", r.node.HostRoot)
 					if len(pids) == 0 {
 						return errNotYet
 					}
 					time.Sleep(300 * time.Millisecond) // into the PR
-					return killAll(pids)
+					return process.KillAll(pids)
 				})
 			},
 			lift: healCard,

@@ -15,6 +15,7 @@ import (
 	"github.com/inlay-project/inlay/fpga/emulator"
 	"github.com/inlay-project/inlay/integration/cri"
 	"github.com/inlay-project/inlay/integration/kubelet"
+	"github.com/inlay-project/inlay/integration/process"
 )
 
 // fpgaNode is a node with cards, Inlay on it and NLB3 in the bitstream store.
@@ -148,7 +149,7 @@ func TestNextPodWaitsForTheTerminatingOne(t *testing.T) {
 		holder, ctx := first.Container().Container, i.Node.ctx()
 		go func() { _, _ = holder.Exec(ctx, "sh", "-c", "exec 3<>/dev/dfl-port.0; sleep 600") }()
 		i.Node.eventually("the first pod's program opening its port", func() error {
-			if len(processesWith("exec 3<>/dev/dfl-port.0")) == 0 && len(processesWith("sleep\x00600\x00")) == 0 {
+			if len(process.With("exec 3<>/dev/dfl-port.0")) == 0 && len(process.With("sleep\x00600\x00")) == 0 {
 				return errNotYet
 			}
 			return nil

@@ -16,6 +16,7 @@ import (
 
 	"github.com/inlay-project/inlay/integration/components"
 	"github.com/inlay-project/inlay/integration/process"
+	"github.com/inlay-project/inlay/integration/workdir"
 )
 
 // Options choose what a cluster is made of; the zero value is etcd and kube-apiserver.
@@ -76,12 +77,12 @@ func New(ctx context.Context, o Options) (*Cluster, error) {
 	if o.Log == nil {
 		o.Log = os.Stderr
 	}
-	sweepAbandoned(o.Log)
+	workdir.Sweep(dirPrefix(), o.Log, func(dir string) error { return process.KillAll(process.With(dir + "/")) })
 	binaries, err := build(ctx, o.Log)
 	if err != nil {
 		return nil, err
 	}
-	dir, unlock, err := newDir()
+	dir, unlock, err := workdir.New(dirPrefix(), 0o700)
 	if err != nil {
 		return nil, err
 	}
@@ -92,6 +93,9 @@ func New(ctx context.Context, o Options) (*Cluster, error) {
 	}
 	return c, nil
 }
+
+// dirPrefix begins the path of every cluster's folder.
+func dirPrefix() string { return filepath.Join(os.TempDir(), "inlay-apiserver-") }
 
 // build makes the components, or finds them in the cache.
 func build(ctx context.Context, log io.Writer) (map[string]string, error) {

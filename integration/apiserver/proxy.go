@@ -3,7 +3,6 @@ package apiserver
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"github.com/inlay-project/inlay/integration/process"
+	"github.com/inlay-project/inlay/integration/relay"
 )
 
 // Backend is one replica behind a Service.
@@ -224,49 +224,16 @@ func (p *Proxy) accept(l net.Listener) {
 		ready := p.ready()
 		p.mu.Unlock()
 		if len(ready) == 0 {
-			refuse(client)
+			relay.Reset(client)
 			continue
 		}
 		to := ready[rand.IntN(len(ready))].Address
-		p.tasks.Go(func() { p.forward(client, to) })
+		p.tasks.Go(func() {
+			relay.Forward(p.ctx, client, func(ctx context.Context) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, "tcp", to)
+			})
+		})
 	}
-}
-
-// forward copies both ways until both have ended, or the proxy is closed.
-func (p *Proxy) forward(client net.Conn, to string) {
-	server, err := new(net.Dialer).DialContext(p.ctx, "tcp", to)
-	if err != nil {
-		refuse(client)
-		return
-	}
-	release := context.AfterFunc(p.ctx, func() { refuse(client); refuse(server) })
-	defer release()
-	var both sync.WaitGroup
-	both.Go(func() { pipe(client, server) })
-	both.Go(func() { pipe(server, client) })
-	both.Wait()
-	_, _ = client.Close(), server.Close()
-}
-
-// pipe copies one way and passes on how it ended: a clean end as such, a reset as a reset.
-func pipe(to, from net.Conn) {
-	_, err := io.Copy(to, from)
-	if err != nil && !errors.Is(err, net.ErrClosed) {
-		refuse(to)
-		refuse(from)
-		return
-	}
-	if half, ok := to.(*net.TCPConn); ok {
-		_ = half.CloseWrite()
-	}
-}
-
-// refuse closes a connection with a reset.
-func refuse(c net.Conn) {
-	if tcp, ok := c.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0)
-	}
-	_ = c.Close()
 }
 
 // Eventually waits for a condition that the test has a right to within d.

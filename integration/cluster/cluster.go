@@ -14,6 +14,7 @@ import (
 	"github.com/inlay-project/inlay/integration"
 	"github.com/inlay-project/inlay/integration/apiserver"
 	"github.com/inlay-project/inlay/integration/process"
+	"github.com/inlay-project/inlay/integration/workdir"
 )
 
 // Options choose what a cluster is made of; the zero value is a node with containerd and one card with one port.
@@ -87,7 +88,7 @@ func New(ctx context.Context, o Options) (*Cluster, error) {
 	if err := o.Tools.forRuntime(ctx, o.Runtime); err != nil {
 		return nil, err
 	}
-	dir, unlock, err := newDir()
+	dir, unlock, err := workdir.New(dirPrefix, 0o755) // programs run as other users in containers
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +176,7 @@ func (c *Cluster) Close() error {
 	if c.runtime != nil {
 		errs = append(errs, c.runtime.CRI().Close())
 	}
-	errs = append(errs, takeDown(ctx, c.Dir))
+	errs = append(errs, integration.TakeDown(ctx, c.Dir))
 	for _, l := range []*process.Launcher{c.control, c.node} {
 		if l != nil {
 			errs = append(errs, l.Close(ctx))

@@ -2,11 +2,12 @@ package cluster
 
 import (
 	"context"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"sync"
+
+	"github.com/inlay-project/inlay/integration/relay"
 )
 
 // The addresses of a cluster. They are the same in each: every cluster has a network of its own, without a way out.
@@ -100,38 +101,7 @@ func (d *door) close() {
 	d.tasks.Wait()
 }
 
-// forward connects to an address of the cluster and copies both ways until both have ended, or ctx has.
+// forward relays a client to an address of the cluster.
 func forward(ctx context.Context, n *netns, client net.Conn, address string) {
-	server, err := n.dial(ctx, "tcp", address)
-	if err != nil {
-		reset(client)
-		return
-	}
-	release := context.AfterFunc(ctx, func() { reset(client); reset(server) })
-	defer release()
-	var both sync.WaitGroup
-	both.Go(func() { pipe(client, server) })
-	both.Go(func() { pipe(server, client) })
-	both.Wait()
-	_, _ = client.Close(), server.Close()
-}
-
-// pipe copies one way and passes on how it ended.
-func pipe(to, from net.Conn) {
-	if _, err := io.Copy(to, from); err != nil {
-		reset(to)
-		reset(from)
-		return
-	}
-	if half, ok := to.(*net.TCPConn); ok {
-		_ = half.CloseWrite()
-	}
-}
-
-// reset closes a connection without saying goodbye, as a program does that has died.
-func reset(c net.Conn) {
-	if tcp, ok := c.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0)
-	}
-	_ = c.Close()
+	relay.Forward(ctx, client, func(ctx context.Context) (net.Conn, error) { return n.dial(ctx, "tcp", address) })
 }

@@ -41,6 +41,9 @@ func (o Options) NRISocket() string {
 // LogFile is what containerd prints.
 func (o Options) LogFile() string { return filepath.Join(o.Dir, "containerd.log") }
 
+// Trace is an argument of the shims of this containerd, as package sweep takes it.
+func (o Options) Trace() string { return "-address " + o.Socket() }
+
 func (o Options) root() string       { return filepath.Join(o.Dir, "root") }
 func (o Options) state() string      { return filepath.Join(o.Dir, "state") }
 func (o Options) configFile() string { return filepath.Join(o.Dir, "containerd.toml") }

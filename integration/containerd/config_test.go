@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/inlay-project/inlay/integration/sweep"
 )
 
 func TestConfigKeepsToItsOwnFolder(t *testing.T) {
@@ -37,8 +39,9 @@ func TestSocketThatIsTooLongIsRefusedEarly(t *testing.T) {
 }
 
 func TestSweepKillsOnlyItsOwnShims(t *testing.T) {
-	mine, other := fakeShim(t, "/tmp/inlay-sweep-test/a"), fakeShim(t, "/tmp/inlay-sweep-test/ab")
-	if err := Sweep(t.Context(), "/tmp/inlay-sweep-test/a", "/inlay-no-such-cgroup"); err != nil {
+	o := Options{Dir: "/tmp/inlay-sweep-test"}
+	mine, other := fakeShim(t, o.Socket()), fakeShim(t, o.Socket()+"b")
+	if err := sweep.Sweep(t.Context(), "/inlay-no-such-cgroup", o.Trace()); err != nil {
 		t.Fatal(err)
 	}
 	select {
@@ -55,7 +58,7 @@ func TestSweepKillsOnlyItsOwnShims(t *testing.T) {
 
 func TestSweepRefusesTheRootCgroup(t *testing.T) {
 	for _, parent := range []string{"", "/"} {
-		if err := Sweep(t.Context(), "/tmp/none", parent); err == nil {
+		if err := sweep.Sweep(t.Context(), parent, Options{Dir: "/tmp/none"}.Trace()); err == nil {
 			t.Errorf("parent %q was accepted", parent)
 		}
 	}

@@ -40,6 +40,9 @@ func (o Options) NRISocket() string { return cmp.Or(o.NRIListen, filepath.Join(o
 // LogFile is what CRI-O prints.
 func (o Options) LogFile() string { return filepath.Join(o.Dir, "crio.log") }
 
+// Trace is an argument of the conmons of this CRI-O, as package sweep takes it.
+func (o Options) Trace() string { return "--exit-dir " + o.exits() }
+
 func (o Options) root() string        { return filepath.Join(o.Dir, "root") }
 func (o Options) state() string       { return filepath.Join(o.Dir, "run") }
 func (o Options) exits() string       { return filepath.Join(o.Dir, "exits") }

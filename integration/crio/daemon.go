@@ -1,117 +1,33 @@
 package crio
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"os"
-	"time"
-
-	"github.com/inlay-project/inlay/integration/cri"
+	"github.com/inlay-project/inlay/integration/daemon"
 	"github.com/inlay-project/inlay/integration/process"
-	"github.com/inlay-project/inlay/integration/sweep"
 )
 
-// Daemon is one CRI-O. Between Start and Stop it can be restarted any number of times
-// while its containers run on.
+// Daemon is one CRI-O.
 type Daemon struct {
 	Options
-	launcher *process.Launcher
-	proc     *process.Process
-	client   *cri.Client
+	*daemon.Daemon
 }
-
-// Time limits of the daemon's own life. They are generous: the machine may be building
-// something else at the same time.
-const (
-	startLimit = 60 * time.Second
-	stopGrace  = 10 * time.Second
-	podsLimit  = 60 * time.Second
-)
 
 // New lays out the daemon's folder and writes its configuration. Programs run in the
 // launcher's environment; its mounts must be private, for CRI-O's own are not taken down.
 func New(o Options, l *process.Launcher) (*Daemon, error) {
-	if n := len(o.NRISocket()); n > 107 {
-		return nil, fmt.Errorf("crio: %s has %d bytes, a unix socket address at most 107", o.NRISocket(), n)
-	}
-	for _, dir := range append([]string{o.root(), o.state(), o.skopeoCache()}, o.HooksDirs...) {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return nil, fmt.Errorf("crio: %w", err)
-		}
-	}
-	for path, text := range map[string]string{
-		o.configFile(): o.config(), o.policyFile(): policy, o.storageFile(): o.storage(), o.registriesFile(): "",
-	} {
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			return nil, fmt.Errorf("crio: %w", err)
-		}
-	}
-	client, err := cri.Dial(o.Socket())
+	d, err := daemon.New(daemon.Options{
+		Command: process.Command{
+			Name: "crio", Path: o.CRIO, Args: []string{"--config", o.configFile(), "--config-dir", ""},
+			Env: o.env(), Log: o.LogFile(),
+		},
+		Socket: o.Socket(), NRISocket: o.NRISocket(),
+		Dirs: append([]string{o.root(), o.state(), o.skopeoCache()}, o.HooksDirs...),
+		Files: map[string]string{
+			o.configFile(): o.config(), o.policyFile(): policy, o.storageFile(): o.storage(), o.registriesFile(): "",
+		},
+		CgroupParent: o.CgroupParent, Trace: o.Trace(),
+	}, l)
 	if err != nil {
 		return nil, err
 	}
-	return &Daemon{Options: o, launcher: l, client: client}, nil
-}
-
-// Start runs CRI-O and returns when its CRI answers.
-func (d *Daemon) Start(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startLimit)
-	defer cancel()
-	proc, err := d.launcher.Start(ctx, process.Command{
-		Name: "crio", Path: d.CRIO, Args: []string{"--config", d.configFile(), "--config-dir", ""},
-		Env: d.env(), Log: d.LogFile(),
-	})
-	if err != nil {
-		return err
-	}
-	d.proc = proc
-	return process.Poll(ctx, func() error {
-		if !proc.Alive() {
-			return process.Permanent(fmt.Errorf("CRI-O ended while starting:\n%s", proc.Tail(20)))
-		}
-		attempt, cancel := context.WithTimeout(ctx, time.Second)
-		defer cancel()
-		_, _, err := d.client.Version(attempt)
-		return err
-	})
-}
-
-// Process is the running daemon, to be signalled by tests.
-func (d *Daemon) Process() *process.Process { return d.proc }
-
-// CRI is a client that stays good over restarts.
-func (d *Daemon) CRI() *cri.Client { return d.client }
-
-// Halt ends the daemon alone; containers run on.
-func (d *Daemon) Halt(ctx context.Context) error {
-	if d.proc == nil {
-		return nil
-	}
-	return d.proc.Terminate(ctx, stopGrace)
-}
-
-// Restart ends the daemon and starts it anew; containers run on.
-func (d *Daemon) Restart(ctx context.Context) error {
-	if err := d.Halt(ctx); err != nil {
-		return err
-	}
-	return d.Start(ctx)
-}
-
-// Stop removes all pods, ends the daemon and whatever of it is left: conmons, processes
-// in its cgroups, the cgroups. It does its best even if the daemon is dead or hangs; an
-// error says what it could not do.
-func (d *Daemon) Stop(ctx context.Context) error {
-	var errs []error
-	if d.proc != nil && d.proc.Alive() {
-		// A test may have left it frozen.
-		errs = append(errs, d.proc.Cont())
-		pods, cancel := context.WithTimeout(ctx, podsLimit)
-		errs = append(errs, d.client.RemoveAllPods(pods))
-		cancel()
-		errs = append(errs, d.Halt(ctx))
-	}
-	errs = append(errs, d.client.Close(), sweep.Sweep(ctx, d.CgroupParent, "--exit-dir "+d.exits()))
-	return errors.Join(errs...)
+	return &Daemon{Options: o, Daemon: d}, nil
 }

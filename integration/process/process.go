@@ -166,18 +166,23 @@ func (p *Process) Wait(ctx context.Context) error {
 }
 
 // Output is everything that the process has printed so far.
-func (p *Process) Output() string {
-	b, err := os.ReadFile(p.log)
+func (p *Process) Output() string { return output(p.log) }
+
+// Tail is the last n lines of Output.
+func (p *Process) Tail(n int) string { return Tail(p.log, n) }
+
+// Tail is the last n lines of a log, or why it cannot be read.
+func Tail(log string, n int) string {
+	lines := strings.Split(strings.TrimRight(output(log), "\n"), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
+
+func output(log string) string {
+	b, err := os.ReadFile(log)
 	if err != nil {
 		return err.Error()
 	}
 	return string(b)
-}
-
-// Tail is the last n lines of Output.
-func (p *Process) Tail(n int) string {
-	lines := strings.Split(strings.TrimRight(p.Output(), "\n"), "\n")
-	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
 // WaitForOutput returns when the process has printed text, or fails with its last

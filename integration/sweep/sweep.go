@@ -4,7 +4,6 @@
 package sweep
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,7 +13,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/inlay-project/inlay/integration/process"
@@ -40,10 +38,8 @@ func Sweep(ctx context.Context, cgroupParent string, arguments ...string) error 
 	}
 	err = process.Poll(ctx, func() error {
 		left := append(withArguments(arguments), members(groups)...)
-		for _, pid := range left {
-			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
-				return process.Permanent(fmt.Errorf("kill %d: %w", pid, err))
-			}
+		if err := process.KillAll(left); err != nil {
+			return process.Permanent(err)
 		}
 		if len(left) > 0 {
 			return fmt.Errorf("processes %v are still there", left)
@@ -123,21 +119,11 @@ func members(groups []string) []int {
 	return pids
 }
 
-// withArguments are the processes that were started with one of the arguments. Those
-// that have ended and wait to be collected have no command line and do not count.
+// withArguments are the processes that were started with one of the arguments.
 func withArguments(arguments []string) []int {
 	var pids []int
-	entries, _ := filepath.Glob("/proc/[0-9]*/cmdline")
-	for _, e := range entries {
-		line, err := os.ReadFile(e)
-		if err != nil || !slices.ContainsFunc(arguments, func(a string) bool {
-			return bytes.Contains(line, []byte("\x00"+strings.ReplaceAll(a, " ", "\x00")+"\x00"))
-		}) {
-			continue
-		}
-		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(e))); err == nil && pid != os.Getpid() {
-			pids = append(pids, pid)
-		}
+	for _, a := range arguments {
+		pids = append(pids, process.With("\x00"+strings.ReplaceAll(a, " ", "\x00")+"\x00")...)
 	}
 	return pids
 }

@@ -1,17 +1,19 @@
-package integration
+package process
 
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"syscall"
 )
 
-// processesWith are the processes whose command line, arguments separated and ended by
-// NUL, holds all the texts.
-func processesWith(texts ...string) []int {
+// With are the processes, but for this one, whose command line holds all the texts. Its
+// arguments are separated and ended by NUL. Processes that have ended and wait to be
+// collected have no command line and do not count.
+func With(text string, more ...string) []int {
 	var pids []int
 	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 next:
@@ -20,8 +22,8 @@ next:
 		if err != nil {
 			continue // ended
 		}
-		for _, text := range texts {
-			if !bytes.Contains(line, []byte(text)) {
+		for _, s := range append([]string{text}, more...) {
+			if !bytes.Contains(line, []byte(s)) {
 				continue next
 			}
 		}
@@ -32,12 +34,12 @@ next:
 	return pids
 }
 
-// killAll kills processes; those that have ended meanwhile are no error.
-func killAll(pids []int) error {
+// KillAll kills processes; those that have ended meanwhile are no error.
+func KillAll(pids []int) error {
 	var errs []error
 	for _, pid := range pids {
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
-			errs = append(errs, err)
+			errs = append(errs, fmt.Errorf("kill %d: %w", pid, err))
 		}
 	}
 	return errors.Join(errs...)
