@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/inlay-project/inlay/internal/childtest"
 	"github.com/inlay-project/inlay/internal/policy"
 	"github.com/inlay-project/inlay/webhook/api/follow/followtest"
 )
@@ -38,7 +39,7 @@ func pod(node, limit string) followtest.Object {
 // limits waits until the file has exactly these limits; nil: no enclave is limited.
 func limits(t testing.TB, file string, want map[string]int64) {
 	t.Helper()
-	eventually(t, limit, func() error {
+	childtest.Eventually(t, limit, func() error {
 		p, err := policy.Read(file, 0, time.Now())
 		if err != nil {
 			return err
@@ -82,8 +83,8 @@ func TestThePolicyFileHasTheLimitsOfEnclaveMemoryOnceTheNodeHasSGX_S6(t *testing
 	holdsPolicy(t, file, nlb0, true)
 	two := c.mappings.PutPod("a", "two", pod("n1", "4096"))
 	limits(t, file, map[string]int64{one: 1 << 20, two: 4096})
-	d.answers(limit, "/readyz", 200, "ready")
-	if err := d.stop(syscall.SIGTERM); err != nil {
+	d.Answers(limit, "/readyz", 200, "ready")
+	if err := d.Stop(syscall.SIGTERM); err != nil {
 		t.Errorf("it ended with %v", err)
 	}
 
@@ -94,8 +95,8 @@ func TestThePolicyFileHasTheLimitsOfEnclaveMemoryOnceTheNodeHasSGX_S6(t *testing
 	c.function("ns", "n3", "region", nlb3)
 	holdsPolicy(t, file, nlb3, true)
 	limits(t, file, map[string]int64{one: 1 << 20, two: 4096})
-	d.answers(limit, "/readyz", 503, "policy: the pods of this node were never in step with the API server", "pods is forbidden")
-	if err := d.stop(syscall.SIGTERM); err != nil {
+	d.Answers(limit, "/readyz", 503, "policy: the pods of this node were never in step with the API server", "pods is forbidden")
+	if err := d.Stop(syscall.SIGTERM); err != nil {
 		t.Errorf("it ended with %v", err)
 	}
 
@@ -103,7 +104,7 @@ func TestThePolicyFileHasTheLimitsOfEnclaveMemoryOnceTheNodeHasSGX_S6(t *testing
 	before := c.mappings.PodRequests()
 	d = start(t, root, append(args, "--sgx-epc-limits=false")...)
 	limits(t, file, nil)
-	d.answers(limit, "/readyz", 200, "ready")
+	d.Answers(limit, "/readyz", 200, "ready")
 	if n := c.mappings.PodRequests() - before; n != 0 {
 		t.Errorf("asked %d times for pods that nobody wants to limit", n)
 	}
@@ -186,7 +187,7 @@ func TestPodsAreAskedForOnlyWhereTheirLimitsCanBeKept(t *testing.T) {
 			if n := c.mappings.PodRequests(); n != 0 {
 				t.Errorf("asked %d times for pods", n)
 			}
-			if told := strings.Contains(d.output(), "its name is not known"); told != (len(args) == 0) {
+			if told := strings.Contains(d.Output(), "its name is not known"); told != (len(args) == 0) {
 				t.Errorf("told that the name is missing: %v", told)
 			}
 		})

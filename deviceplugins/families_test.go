@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/inlay-project/inlay/deviceplugins/racktest"
+	"github.com/inlay-project/inlay/internal/childtest"
 )
 
 // everything is a node with n devices of every family.
@@ -76,7 +77,7 @@ func TestOneBrokenDeviceOfEachFamilyLeavesAllOthersUntouched(t *testing.T) {
 	k := startKubelet(t, root)
 	d := start(t, root, "--fpga-mode", "region")
 	for _, resource := range append(slices.Collect(maps.Values(racktest.Families)), region) {
-		eventually(t, limit, func() error {
+		childtest.Eventually(t, limit, func() error {
 			if _, n := k.Devices(resource); n != 3 {
 				return fmt.Errorf("%s has %d", resource, n)
 			}
@@ -84,10 +85,10 @@ func TestOneBrokenDeviceOfEachFamilyLeavesAllOthersUntouched(t *testing.T) {
 		})
 	}
 	for family := range racktest.Families {
-		d.says(limit, "not offered", "family="+family)
+		d.Says(limit, "not offered", "family="+family)
 	}
-	d.answers(limit, "/readyz", 503, "dfl-fme.2")
-	d.answers(limit, "/readyz?exclude=hardware", 200, "ready")
+	d.Answers(limit, "/readyz", 503, "dfl-fme.2")
+	d.Answers(limit, "/readyz?exclude=hardware", 200, "ready")
 }
 
 func TestADeviceOfAnyFamilyIsSeenWhenItComesAndGoes(t *testing.T) {
@@ -98,7 +99,7 @@ func TestADeviceOfAnyFamilyIsSeenWhenItComesAndGoes(t *testing.T) {
 	for family, resource := range racktest.Families {
 		await := func(want int) {
 			t.Helper()
-			eventually(t, limit, func() error {
+			childtest.Eventually(t, limit, func() error {
 				if _, n := k.Devices(resource); n != want {
 					return fmt.Errorf("%s has %d, want %d", resource, n, want)
 				}

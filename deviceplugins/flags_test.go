@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/inlay-project/inlay/integration/kubelet"
+	"github.com/inlay-project/inlay/internal/childtest"
 )
 
 func TestMistakesInTheFlagsAreOneLineThatNamesTheFlag(t *testing.T) {
@@ -73,7 +74,7 @@ func TestTheHooksProgramIsTakenAsPathOfTheHost(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d := start(t, root, "--hook-path", path)
 			file := root + "/run/cdi/intel.cdi.k8s.io-fpga-gate.yaml"
-			d.says(limit, "resource offered")
+			d.Says(limit, "resource offered")
 			b, err := os.ReadFile(file)
 			if err != nil || !strings.Contains(string(b), "path: /opt/own/hook\n") {
 				t.Errorf("%v:\n%s", err, b)
@@ -97,9 +98,9 @@ func TestLinksOnTheWayOfAPathStayInsideTheHostRoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := start(t, root)
-	d.says(limit, "resource offered")
+	d.Says(limit, "resource offered")
 	for _, pattern := range []string{"/run/cdi/intel.cdi.k8s.io-fpga-gate.yaml", "/data/kubelet/device-plugins/fpga.intel.com-af*.sock"} {
-		eventually(t, limit, func() error {
+		childtest.Eventually(t, limit, func() error {
 			if found, err := filepath.Glob(root + pattern); err != nil || len(found) != 1 {
 				return os.ErrNotExist
 			}

@@ -1,32 +1,25 @@
 package main
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/inlay-project/inlay/fpga/emulator"
 	"github.com/inlay-project/inlay/integration/kubelet"
+	"github.com/inlay-project/inlay/internal/childtest"
 	"github.com/inlay-project/inlay/internal/cli"
 	"github.com/inlay-project/inlay/internal/hostfs/hostfstest"
 )
 
-// asProgram makes this test binary be inlay-deviceplugin.
-const asProgram = "INLAY_TEST_AS_PROGRAM"
+// asProgram is the role in which this test binary is inlay-deviceplugin.
+const asProgram = "inlay-deviceplugin"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asProgram) != "" {
+	if childtest.Role() == asProgram {
 		os.Exit(cli.Main(newCommand()))
 	}
 	os.Exit(m.Run())
@@ -110,8 +103,8 @@ func compatOf(root, fme string) string {
 
 // command is this program with arguments and an environment of nothing else.
 func command(args []string, env ...string) *exec.Cmd {
-	cmd := exec.Command(os.Args[0], args...)
-	cmd.Env = append([]string{asProgram + "=1", "GOCOVERDIR=" + os.TempDir()}, env...)
+	cmd := childtest.Command(asProgram, args...)
+	cmd.Env = append(cmd.Env, env...)
 	return cmd
 }
 
@@ -123,142 +116,15 @@ type ran struct {
 
 func run(t testing.TB, args []string, env ...string) ran {
 	t.Helper()
-	cmd := command(args, env...)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		t.Fatal(err)
-	}
-	return ran{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
-}
-
-// daemon is a program that runs.
-type daemon struct {
-	t    testing.TB
-	cmd  *exec.Cmd
-	http string
-	done chan error
-
-	mu  sync.Mutex
-	out bytes.Buffer
-}
-
-func (d *daemon) Write(p []byte) (int, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.out.Write(p)
-}
-
-func (d *daemon) output() string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.out.String()
+	code, stdout, stderr := childtest.Run(t, command(args, env...))
+	return ran{code, stdout, stderr}
 }
 
 // start runs the program on a host tree until the test ends.
-func start(t testing.TB, root string, args ...string) *daemon {
+func start(t testing.TB, root string, args ...string) *childtest.Daemon {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
-	d := &daemon{t: t, http: addr, done: make(chan error, 1)}
-	d.cmd = command(append([]string{"--host-root", root, "--http", addr, "--log-level", "debug"}, args...))
-	d.cmd.Stdout, d.cmd.Stderr = d, d
-	if err := d.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() { d.done <- d.cmd.Wait() }()
-	t.Cleanup(func() {
-		_ = d.stop(syscall.SIGKILL) // how it ended is for the test to ask
-		if t.Failed() {
-			t.Logf("output of the program:\n%s", d.output())
-		}
-	})
-	return d
-}
-
-// stop ends the program with a signal and gives its exit error.
-func (d *daemon) stop(sig syscall.Signal) error {
-	select {
-	case err := <-d.done:
-		d.done <- err
-		return err
-	default:
-	}
-	_ = d.cmd.Process.Signal(sig) // it may have ended just now
-	select {
-	case err := <-d.done:
-		d.done <- err
-		return err
-	case <-time.After(10 * time.Second):
-		_ = d.cmd.Process.Kill()
-		return errors.New("it did not end within 10 s")
-	}
-}
-
-// get asks the program's HTTP server.
-func (d *daemon) get(path string) (status int, body string) {
-	resp, err := http.Get("http://" + d.http + path)
-	if err != nil {
-		return 0, err.Error()
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return 0, err.Error()
-	}
-	return resp.StatusCode, string(b)
-}
-
-// eventually waits until ok; it fails the test with what ok says after the limit.
-func eventually(t testing.TB, limit time.Duration, ok func() error) {
-	t.Helper()
-	began := time.Now()
-	for {
-		err := ok()
-		if err == nil {
-			return
-		}
-		if time.Since(began) > limit {
-			t.Fatalf("not within %v: %v", limit, err)
-		}
-		time.Sleep(2 * time.Millisecond)
-	}
-}
-
-func (d *daemon) says(limit time.Duration, parts ...string) {
-	d.t.Helper()
-	eventually(d.t, limit, func() error {
-		for line := range strings.Lines(d.output()) {
-			found := true
-			for _, p := range parts {
-				found = found && strings.Contains(line, p)
-			}
-			if found {
-				return nil
-			}
-		}
-		return fmt.Errorf("no line with %q", parts)
-	})
-}
-
-// answers waits until a page of the program has all the parts.
-func (d *daemon) answers(limit time.Duration, path string, status int, parts ...string) {
-	d.t.Helper()
-	eventually(d.t, limit, func() error {
-		code, body := d.get(path)
-		for _, p := range parts {
-			if code != status || !strings.Contains(body, p) {
-				return fmt.Errorf("%s: %d without %q:\n%s", path, code, p, body)
-			}
-		}
-		return nil
-	})
+	http := childtest.FreeAddress(t)
+	return childtest.Start(t, command(append([]string{"--host-root", root, "--http", http, "--log-level", "debug"}, args...)), http)
 }
 
 // startKubelet serves the kubelet's sockets of a tree.
@@ -275,7 +141,7 @@ func startKubelet(t testing.TB, root string) *kubelet.Kubelet {
 // lists waits until the kubelet has exactly these devices of a resource, the healthy ones first.
 func lists(t testing.TB, limit time.Duration, k *kubelet.Kubelet, resource string, healthy int, ids ...string) {
 	t.Helper()
-	eventually(t, limit, func() error {
+	childtest.Eventually(t, limit, func() error {
 		got, n := k.Devices(resource)
 		if fmt.Sprint(got) != fmt.Sprint(ids) || n != healthy {
 			return fmt.Errorf("%s has %v, %d of them healthy, want %v and %d; resources %v", resource, got, n, ids, healthy, k.Resources())

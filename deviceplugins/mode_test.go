@@ -12,12 +12,13 @@ import (
 	"github.com/inlay-project/inlay/deviceplugins/node"
 	"github.com/inlay-project/inlay/deviceplugins/node/nodetest"
 	"github.com/inlay-project/inlay/integration/kubelet"
+	"github.com/inlay-project/inlay/internal/childtest"
 	"github.com/inlay-project/inlay/internal/nodestate"
 )
 
 func labelled(t *testing.T, api *nodetest.APIServer, mode string) {
 	t.Helper()
-	eventually(t, limit, func() error {
+	childtest.Eventually(t, limit, func() error {
 		if got := api.Label(node.ModeLabel); got != mode {
 			return fmt.Errorf("label %q, want %q", got, mode)
 		}
@@ -57,25 +58,25 @@ func TestTheModeFollowsTheNodesAnnotationWithoutARestart(t *testing.T) {
 	modeTold(t, root, "af")
 	labelled(t, api, "af")
 	lists(t, limit, k, region, 0)
-	d.says(limit, "FPGA mode changed", "mode=af")
-	d.answers(limit, "/metrics", 200, `inlay_discovery_events_total{action="kick",family="fpga"} 1`)
-	d.says(limit, "resource offered", afNLB0, "unhealthy=2")
+	d.Says(limit, "FPGA mode changed", "mode=af")
+	d.Answers(limit, "/metrics", 200, `inlay_discovery_events_total{action="kick",family="fpga"} 1`)
+	d.Says(limit, "resource offered", afNLB0, "unhealthy=2")
 
 	k.Free(owner)
 	lists(t, limit, k, afNLB0, 2, "dfl-port.0", "dfl-port.1")
 
 	api.Annotate(node.ModeAnnotation, "regions")
-	d.says(limit, "level=warning", "node annotation "+node.ModeAnnotation+" is passed over, the mode stays af", "regions")
+	d.Says(limit, "level=warning", "node annotation "+node.ModeAnnotation+" is passed over, the mode stays af", "regions")
 	api.Touch()
 	api.Annotate(node.ModeAnnotation, "")
 	api.Annotate(node.ModeAnnotation, "regiondevel")
 	lists(t, limit, k, region, 1, "dfl-fme.0")
 	modeTold(t, root, "regiondevel")
 	labelled(t, api, "regiondevel")
-	if n := strings.Count(d.output(), "is passed over"); n != 1 {
+	if n := strings.Count(d.Output(), "is passed over"); n != 1 {
 		t.Errorf("warned %d times of one wrong annotation", n)
 	}
-	if err := d.stop(syscall.SIGTERM); err != nil {
+	if err := d.Stop(syscall.SIGTERM); err != nil {
 		t.Errorf("it ended with %v", err)
 	}
 }
@@ -89,14 +90,14 @@ func TestWithoutTheAPIServerTheFlagsModeIsUsedUntilItComes(t *testing.T) {
 	k := startKubelet(t, root)
 	d := start(t, root, "--node-name", "n1", "--kubeconfig", api.Kubeconfig(t))
 	lists(t, limit, k, afNLB0, 1, "dfl-port.0")
-	d.says(limit, "level=warning", "the mode is af until the node's annotation can be read")
+	d.Says(limit, "level=warning", "the mode is af until the node's annotation can be read")
 	api.SetDown(false)
 	lists(t, limit, k, region, 1, "dfl-fme.0")
 	labelled(t, api, "region")
 	api.SetDown(true)
 	time.Sleep(100 * time.Millisecond)
 	lists(t, limit, k, region, 1, "dfl-fme.0")
-	d.answers(limit, "/readyz", 200, "ready")
+	d.Answers(limit, "/readyz", 200, "ready")
 }
 
 func TestANodeWithoutCardsLeavesTheAPIServerAlone(t *testing.T) {
@@ -104,7 +105,7 @@ func TestANodeWithoutCardsLeavesTheAPIServerAlone(t *testing.T) {
 	api := nodetest.Start(t, "n1")
 	k := startKubelet(t, root)
 	d := start(t, root, "--node-name", "n1", "--kubeconfig", api.Kubeconfig(t))
-	d.answers(limit, "/readyz", 200, "ready")
+	d.Answers(limit, "/readyz", 200, "ready")
 	if n := api.Requests("get") + api.Requests("watch") + api.Requests("patch"); n != 0 {
 		t.Errorf("%d requests", n)
 	}
@@ -133,15 +134,15 @@ func TestAnAllocatedPortThatIsReprogrammedIsNotOfferedTwice(t *testing.T) {
 	held := a.Devices[afNLB0][0]
 	setAttr(t, afuOf(root, held), nlb3)
 	lists(t, limit, k, afNLB3, 0, held)
-	d.says(limit, "resource offered", afNLB3, "unhealthy=1")
+	d.Says(limit, "resource offered", afNLB3, "unhealthy=1")
 
 	// The plugin's memory ends with it; the kubelet's does not.
-	if err := d.stop(syscall.SIGTERM); err != nil {
+	if err := d.Stop(syscall.SIGTERM); err != nil {
 		t.Errorf("it ended with %v", err)
 	}
 	d = start(t, root)
 	lists(t, limit, k, afNLB3, 0, held)
-	d.answers(limit, "/metrics", 200, `inlay_devices{family="fpga",health="Unhealthy",resource="`+afNLB3+`"} 1`)
+	d.Answers(limit, "/metrics", 200, `inlay_devices{family="fpga",health="Unhealthy",resource="`+afNLB3+`"} 1`)
 	k.Free(owner)
 	lists(t, limit, k, afNLB3, 1, held)
 }
@@ -155,7 +156,7 @@ func TestAKubeletThatFallsSilentKeepsNewNamesBackUntilItAnswers(t *testing.T) {
 	lists(t, limit, k, region, 0, "dfl-fme.0")
 	k.SetSilent(false)
 	lists(t, limit, k, region, 1, "dfl-fme.0")
-	d.says(limit, "resource offered", region, "healthy=1")
+	d.Says(limit, "resource offered", region, "healthy=1")
 }
 
 func TestWithPodResourcesOffTheKubeletIsNotAsked(t *testing.T) {

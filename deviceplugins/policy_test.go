@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/inlay-project/inlay/deviceplugins/node/nodetest"
+	"github.com/inlay-project/inlay/internal/childtest"
 	"github.com/inlay-project/inlay/internal/policy"
 	"github.com/inlay-project/inlay/webhook/api/follow/followtest"
 	v2 "github.com/inlay-project/inlay/webhook/api/v2"
@@ -66,7 +67,7 @@ func (c *cluster) function(namespace, name, mode, afu string) {
 // holdsPolicy waits until the file allows namespace "ns" the function of mode region, or not.
 func holdsPolicy(t testing.TB, file, function string, want bool) {
 	t.Helper()
-	eventually(t, limit, func() error {
+	childtest.Eventually(t, limit, func() error {
 		p, err := policy.Read(file, 0, time.Now())
 		if err != nil {
 			return err
@@ -87,8 +88,8 @@ func TestThePolicyFileFollowsTheMappingsOfTheNodesCards(t *testing.T) {
 	args := []string{"--fpga-mode", "region", "--kubeconfig", c.config, "--policy", file}
 	d := start(t, root, args...)
 	holdsPolicy(t, file, nlb0, true)
-	d.answers(limit, "/readyz", 200, "ready")
-	d.answers(limit, "/metrics", 200, "inlay_policy_mappings 1", `inlay_policy_writes_total{result="ok"} 1`, "inlay_policy_synced_timestamp_seconds 1.")
+	d.Answers(limit, "/readyz", 200, "ready")
+	d.Answers(limit, "/metrics", 200, "inlay_policy_mappings 1", `inlay_policy_writes_total{result="ok"} 1`, "inlay_policy_synced_timestamp_seconds 1.")
 	if st, err := os.Stat(file); err != nil || st.Mode() != 0o600 {
 		t.Errorf("%v, %v", st.Mode(), err)
 	}
@@ -96,7 +97,7 @@ func TestThePolicyFileFollowsTheMappingsOfTheNodesCards(t *testing.T) {
 	holdsPolicy(t, file, nlb3, true)
 	c.mappings.Delete(v2.KindAcceleratorFunction, "ns", "n0")
 	holdsPolicy(t, file, nlb0, false)
-	if err := d.stop(syscall.SIGTERM); err != nil {
+	if err := d.Stop(syscall.SIGTERM); err != nil {
 		t.Errorf("it ended with %v", err)
 	}
 
@@ -104,13 +105,13 @@ func TestThePolicyFileFollowsTheMappingsOfTheNodesCards(t *testing.T) {
 	c.mappings.Delete(v2.KindAcceleratorFunction, "ns", "n3")
 	c.mappings.SetDown(http.StatusServiceUnavailable)
 	d = start(t, root, args...)
-	d.answers(limit, "/readyz", 503, "policy: AcceleratorFunctions of interface "+iface+" were never in step with the API server: ",
+	d.Answers(limit, "/readyz", 503, "policy: AcceleratorFunctions of interface "+iface+" were never in step with the API server: ",
 		"policy: FpgaRegions of interface "+iface, "the API server is down")
-	d.answers(limit, "/metrics", 200, "inlay_policy_mappings 1", "inlay_policy_synced_timestamp_seconds 1.")
+	d.Answers(limit, "/metrics", 200, "inlay_policy_mappings 1", "inlay_policy_synced_timestamp_seconds 1.")
 	holdsPolicy(t, file, nlb3, true)
 	c.mappings.SetDown(0)
 	holdsPolicy(t, file, nlb3, false)
-	d.answers(limit, "/readyz", 200, "ready")
+	d.Answers(limit, "/readyz", 200, "ready")
 }
 
 func TestANodeWithoutCardsAsksForNoMappingsUntilItHasOne(t *testing.T) {
@@ -120,8 +121,8 @@ func TestANodeWithoutCardsAsksForNoMappingsUntilItHasOne(t *testing.T) {
 	file := root + "/var/lib/inlay/policy.json"
 	d := start(t, root, "--fpga-mode", "region", "--kubeconfig", c.config, "--policy", file)
 	holdsPolicy(t, file, nlb0, false)
-	d.answers(limit, "/readyz", 200, "ready")
-	if _, body := d.get("/metrics"); strings.Contains(body, "inlay_policy_synced") {
+	d.Answers(limit, "/readyz", 200, "ready")
+	if _, body := d.Get("/metrics"); strings.Contains(body, "inlay_policy_synced") {
 		t.Error("a node without cards tells how old its policy is")
 	}
 	if n := c.mappings.Requests("list") + c.mappings.Requests("watch"); n > 0 {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/inlay-project/inlay/deviceplugins/plugin/kubelettest"
 	"github.com/inlay-project/inlay/integration/kubelet"
+	"github.com/inlay-project/inlay/internal/childtest"
 	"github.com/inlay-project/inlay/internal/journal"
 )
 
@@ -32,9 +33,9 @@ func sockets(t testing.TB, root string) []string {
 func TestItStartsWithoutAKubeletAndEndsCleanly(t *testing.T) {
 	root := emulated(t, "dfl:ports=2,afu=d8424dc4a4a3c413f89e433683f9040b/"+nlb3)
 	d := start(t, root)
-	d.answers(limit, "/healthz", 200, "ok")
-	d.answers(limit, "/readyz", 503, "resource "+afNLB0+" is not registered with the kubelet", "kubelet.sock is not there")
-	eventually(t, limit, func() error {
+	d.Answers(limit, "/healthz", 200, "ok")
+	d.Answers(limit, "/readyz", 503, "resource "+afNLB0+" is not registered with the kubelet", "kubelet.sock is not there")
+	childtest.Eventually(t, limit, func() error {
 		if got := sockets(t, root); len(got) != 2 {
 			return fmt.Errorf("sockets %v", got)
 		}
@@ -43,14 +44,14 @@ func TestItStartsWithoutAKubeletAndEndsCleanly(t *testing.T) {
 	k := startKubelet(t, root)
 	lists(t, limit, k, afNLB0, 1, "dfl-port.0")
 	lists(t, limit, k, afNLB3, 1, "dfl-port.1")
-	d.answers(limit, "/readyz", 200, "ready")
-	if err := d.stop(syscall.SIGTERM); err != nil {
+	d.Answers(limit, "/readyz", 200, "ready")
+	if err := d.Stop(syscall.SIGTERM); err != nil {
 		t.Errorf("it ended with %v", err)
 	}
 	if got := sockets(t, root); len(got) != 0 {
 		t.Errorf("sockets left: %v", got)
 	}
-	if !strings.Contains(d.output(), "inlay-deviceplugin ends") {
+	if !strings.Contains(d.Output(), "inlay-deviceplugin ends") {
 		t.Error("it does not say that it ends")
 	}
 }
@@ -85,7 +86,7 @@ func TestTheKubeletMayRestartAnyNumberOfTimesAndSocketsMayGo(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		eventually(t, limit, func() error {
+		childtest.Eventually(t, limit, func() error {
 			if len(sockets(t, root)) != 1 {
 				return errors.New("the socket is not back")
 			}
@@ -93,8 +94,8 @@ func TestTheKubeletMayRestartAnyNumberOfTimesAndSocketsMayGo(t *testing.T) {
 		})
 		hasBoth()
 	}
-	d.answers(limit, "/readyz", 200, "ready")
-	if err := d.stop(syscall.SIGTERM); err != nil {
+	d.Answers(limit, "/readyz", 200, "ready")
+	if err := d.Stop(syscall.SIGTERM); err != nil {
 		t.Errorf("it ended with %v", err)
 	}
 }
@@ -106,15 +107,15 @@ func TestMetricsAndLogsTellWhatHappens(t *testing.T) {
 	k := startKubelet(t, root)
 	d := start(t, root, "--fpga-mode", "region")
 	lists(t, limit, k, region, 1, "dfl-fme.0")
-	d.answers(limit, "/metrics", 200,
+	d.Answers(limit, "/metrics", 200,
 		`inlay_devices{family="fpga",health="Healthy",resource="`+region+`"} 1`,
 		`inlay_devices_skipped{family="fpga"} 1`,
 		`inlay_kubelet_registrations_total{result="ok"} 1`,
 		`inlay_kubelet_registration_gap_seconds_count 1`,
 		`inlay_discovery_events_total{action="start",family="fpga"}`,
 		`inlay_build_info{`)
-	d.answers(limit, "/readyz", 503, "family fpga: /sys/devices/", "/dfl-fme.1: its interface id reads as all ones")
-	d.answers(limit, "/readyz?exclude=hardware", 200, "ready") // what the DaemonSet's probe asks
+	d.Answers(limit, "/readyz", 503, "family fpga: /sys/devices/", "/dfl-fme.1: its interface id reads as all ones")
+	d.Answers(limit, "/readyz?exclude=hardware", 200, "ready") // what the DaemonSet's probe asks
 
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
@@ -126,15 +127,15 @@ func TestMetricsAndLogsTellWhatHappens(t *testing.T) {
 	if err := k.PreStart(ctx, owner); err == nil || !strings.Contains(err.Error(), "no answer from inlay-nri") {
 		t.Errorf("PreStart: %v", err)
 	}
-	d.says(limit, "allocated", "dfl-fme.0", region)
-	d.answers(limit, "/metrics", 200, `inlay_allocations_total{resource="`+region+`",result="ok"} 1`,
+	d.Says(limit, "allocated", "dfl-fme.0", region)
+	d.Answers(limit, "/metrics", 200, `inlay_allocations_total{resource="`+region+`",result="ok"} 1`,
 		`inlay_prestarts_total{resource="`+region+`",result="error"} 1`)
 
 	setAttr(t, compatOf(root, "dfl-fme.0"), ones)
 	lists(t, limit, k, region, 0, "dfl-fme.0")
-	d.answers(limit, "/metrics", 200, `inlay_devices{family="fpga",health="Unhealthy",resource="`+region+`"} 1`,
+	d.Answers(limit, "/metrics", 200, `inlay_devices{family="fpga",health="Unhealthy",resource="`+region+`"} 1`,
 		`inlay_health_transitions_total{from="Healthy",to="Unhealthy"} 1`)
-	d.says(limit, "health of a device changed", "dfl-fme.0", "all ones")
+	d.Says(limit, "health of a device changed", "dfl-fme.0", "all ones")
 }
 
 func TestWhatTheHooksDidIsLoggedAndCounted(t *testing.T) {
@@ -145,7 +146,7 @@ func TestWhatTheHooksDidIsLoggedAndCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := start(t, root, "--fpga-mode", "region")
-	d.says(limit, "resource offered")
+	d.Says(limit, "resource offered")
 	for _, e := range []journal.Entry{
 		{Mode: "region", Container: "ns/a/c", Device: "dfl-port.0", Function: nlb3, Programmed: true, PR: 400 * time.Millisecond},
 		{Mode: "region", Container: "ns/b/c", Device: "dfl-port.0", Function: nlb3, Waited: time.Second},
@@ -160,13 +161,13 @@ func TestWhatTheHooksDidIsLoggedAndCounted(t *testing.T) {
 	if err := os.WriteFile(runDir+"/touched", nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d.says(limit, "port programmed", "container=ns/a/c", "function="+nlb3, "duration=400ms")
-	d.says(limit, "port held the function already", "container=ns/b/c", "waited=1s")
-	d.says(limit, "port checked", "container=ns/c/c")
-	d.says(limit, "level=error", "port not readied", "container=ns/d/c", "input/output error")
-	d.answers(limit, "/metrics", 200, `inlay_fpga_programs_total{reason="",result="ok"} 1`, `inlay_fpga_programs_total{reason="pr",result="error"} 1`,
+	d.Says(limit, "port programmed", "container=ns/a/c", "function="+nlb3, "duration=400ms")
+	d.Says(limit, "port held the function already", "container=ns/b/c", "waited=1s")
+	d.Says(limit, "port checked", "container=ns/c/c")
+	d.Says(limit, "level=error", "port not readied", "container=ns/d/c", "input/output error")
+	d.Answers(limit, "/metrics", 200, `inlay_fpga_programs_total{reason="",result="ok"} 1`, `inlay_fpga_programs_total{reason="pr",result="error"} 1`,
 		`inlay_fpga_warm_hits_total 1`, `inlay_fpga_program_duration_seconds_count 1`)
-	if strings.Contains(d.output(), "container=before") {
+	if strings.Contains(d.Output(), "container=before") {
 		t.Error("what an earlier process logged is logged again")
 	}
 }
@@ -174,11 +175,11 @@ func TestWhatTheHooksDidIsLoggedAndCounted(t *testing.T) {
 func TestANodeWithoutCardsIsReadyAndSilent(t *testing.T) {
 	root := emulated(t)
 	d := start(t, root)
-	d.answers(limit, "/readyz", 200, "ready")
+	d.Answers(limit, "/readyz", 200, "ready")
 	if got := sockets(t, root); len(got) != 0 {
 		t.Errorf("sockets %v", got)
 	}
-	for line := range strings.Lines(d.output()) {
+	for line := range strings.Lines(d.Output()) {
 		if strings.Contains(line, "level=warn") && !strings.Contains(line, "device events") || strings.Contains(line, "level=error") {
 			t.Errorf("a complaint: %s", line)
 		}
@@ -189,14 +190,14 @@ func TestADriverThatIsLoadedLaterIsSeenAtOnce(t *testing.T) {
 	root := emulated(t)
 	k := startKubelet(t, root)
 	d := start(t, root, "--fpga-mode", "region")
-	d.answers(limit, "/readyz", 200, "ready")
+	d.Answers(limit, "/readyz", 200, "ready")
 	plug(t, root, "dfl") // the class folder first, the nodes last, as a kernel does it
 	began := time.Now()
 	lists(t, limit, k, region, 1, "dfl-fme.0")
 	if took := time.Since(began); took > 4*time.Second {
 		t.Errorf("seen after %v", took)
 	}
-	d.answers(limit, "/readyz", 200, "ready")
+	d.Answers(limit, "/readyz", 200, "ready")
 }
 
 // The promise is 50 ms from the event to the list. A busy machine keeps it now and then, a poll never does.
@@ -252,7 +253,7 @@ func TestAFunctionThatChangesSilentlyIsSeenWithinAnAudit(t *testing.T) {
 func TestAGateThatIsTakenAwayComesBackAtOnce(t *testing.T) {
 	root := emulated(t, "dfl")
 	d := start(t, root)
-	d.says(limit, "resource offered")
+	d.Says(limit, "resource offered")
 	file := root + "/run/cdi/intel.cdi.k8s.io-fpga-gate.yaml"
 	for name, takeAway := range map[string]func() error{
 		"the file":   func() error { return os.Remove(file) },
@@ -265,7 +266,7 @@ func TestAGateThatIsTakenAwayComesBackAtOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 			began := time.Now()
-			eventually(t, limit, func() error {
+			childtest.Eventually(t, limit, func() error {
 				b, err := os.ReadFile(file)
 				if err == nil && !strings.Contains(string(b), "createRuntime") {
 					err = errors.New("no gate in it")
@@ -282,7 +283,7 @@ func TestAGateThatIsTakenAwayComesBackAtOnce(t *testing.T) {
 func TestTheNodesModeIsInTheRunFolder(t *testing.T) {
 	root := emulated(t, "dfl")
 	d := start(t, root, "--fpga-mode", "regiondevel", "--fpga-grant", "allocate")
-	d.says(limit, "resource offered")
+	d.Says(limit, "resource offered")
 	var got map[string]string
 	b, err := os.ReadFile(root + "/run/inlay/node.json")
 	if err == nil {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/inlay-project/inlay/internal/childtest"
 )
 
 const enclave = "sgx.intel.com/enclave"
@@ -76,12 +78,12 @@ func TestAChangedConfigurationIsInForceWithoutARestart(t *testing.T) {
 	k := startKubelet(t, root)
 	d := start(t, root, "--config", file, "--node-name", "n1")
 	lists(t, limit, k, enclave, 3, ids(3)...)
-	d.answers(limit, "/readyz", 200, "ready")
-	d.answers(limit, "/metrics", 200, "inlay_config_last_reload_successful 1")
+	d.Answers(limit, "/readyz", 200, "ready")
+	d.Answers(limit, "/metrics", 200, "inlay_config_last_reload_successful 1")
 
 	publish(t, file, configured(4, ""))
 	lists(t, limit, k, enclave, 4, ids(4)...)
-	d.says(limit, "configuration read anew", file)
+	d.Says(limit, "configuration read anew", file)
 
 	publish(t, file, configured(4, "families: [fpga]"))
 	lists(t, limit, k, enclave, 0)
@@ -90,34 +92,34 @@ func TestAChangedConfigurationIsInForceWithoutARestart(t *testing.T) {
 
 	// A mistake changes nothing but what is said; neither does a file that is gone.
 	publish(t, file, configured(5, "gpus: {}"))
-	d.answers(limit, "/readyz", 503, "configuration "+file, "gpus")
-	d.answers(limit, "/metrics", 200, "inlay_config_last_reload_successful 0")
-	d.says(limit, "level=error", "stays in force", "gpus")
+	d.Answers(limit, "/readyz", 503, "configuration "+file, "gpus")
+	d.Answers(limit, "/metrics", 200, "inlay_config_last_reload_successful 0")
+	d.Says(limit, "level=error", "stays in force", "gpus")
 	if err := os.Remove(filepath.Join(filepath.Dir(file), "..data")); err != nil {
 		t.Fatal(err)
 	}
-	d.answers(limit, "/readyz", 503, "no such file")
+	d.Answers(limit, "/readyz", 503, "no such file")
 	lists(t, limit, k, enclave, 4, ids(4)...)
 
 	// Nor does a restart: the last good one was kept.
 	publish(t, file, configured(5, "gpus: {}"))
-	if err := d.stop(syscall.SIGKILL); err == nil {
+	if err := d.Stop(syscall.SIGKILL); err == nil {
 		t.Fatal("it ended by itself")
 	}
 	d = start(t, root, "--config", file, "--node-name", "n1")
 	lists(t, limit, k, enclave, 4, ids(4)...)
-	d.answers(limit, "/readyz", 503, "gpus")
+	d.Answers(limit, "/readyz", 503, "gpus")
 	publish(t, file, configured(1, ""))
 	lists(t, limit, k, enclave, 1, ids(1)...)
-	d.answers(limit, "/readyz", 200, "ready")
+	d.Answers(limit, "/readyz", 200, "ready")
 
-	if err := d.stop(syscall.SIGTERM); err != nil {
+	if err := d.Stop(syscall.SIGTERM); err != nil {
 		t.Errorf("it ended with %v", err)
 	}
 	d = start(t, root, "--config", file, "--sgx-enclave-limit", "2")
 	lists(t, limit, k, enclave, 2, ids(2)...)
 	publish(t, file, configured(6, ""))
-	d.says(limit, "configuration read anew")
+	d.Says(limit, "configuration read anew")
 	lists(t, limit, k, enclave, 2, ids(2)...) // a flag beats the file
 }
 
@@ -147,25 +149,25 @@ func TestAConfigurationThatNeedNotBeThereMayComeAndGo(t *testing.T) {
 	k := startKubelet(t, root)
 	d := start(t, root, "--config", file, "--config-optional", "--sgx-provision-limit", "1")
 	lists(t, limit, k, "sgx.intel.com/provision", 1, "sgx-provision-0")
-	d.answers(limit, "/readyz", 200, "ready")
+	d.Answers(limit, "/readyz", 200, "ready")
 
 	publish(t, file, configured(2, ""))
 	lists(t, limit, k, enclave, 2, ids(2)...)
 	publish(t, file, configured(5, "gpus: {}")) // a mistake is one
-	d.answers(limit, "/readyz", 503, "gpus")
+	d.Answers(limit, "/readyz", 503, "gpus")
 	lists(t, limit, k, enclave, 2, ids(2)...)
 
 	if err := os.Remove(filepath.Join(filepath.Dir(file), "..data")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, limit, func() error { // the default, one a pod
+	childtest.Eventually(t, limit, func() error { // the default, one a pod
 		if _, n := k.Devices(enclave); n != 110 {
 			return fmt.Errorf("%d enclaves", n)
 		}
 		return nil
 	})
-	d.answers(limit, "/readyz", 200, "ready")
-	if err := d.stop(syscall.SIGTERM); err != nil {
+	d.Answers(limit, "/readyz", 200, "ready")
+	if err := d.Stop(syscall.SIGTERM); err != nil {
 		t.Errorf("it ended with %v", err)
 	}
 	start(t, root, "--config", file, "--config-optional", "--sgx-enclave-limit", "3") // nor is the last one in force again

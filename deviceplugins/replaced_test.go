@@ -22,8 +22,8 @@ func TestASocketThatIsPutBackDoesNotMakeRegistrationsWithoutEnd(t *testing.T) {
 		time.Sleep(300 * time.Millisecond)
 	}
 	time.Sleep(3 * time.Second)
-	if n := strings.Count(d.output(), "registered with the kubelet"); n > 8 {
+	if n := strings.Count(d.Output(), "registered with the kubelet"); n > 8 {
 		t.Errorf("%d registrations where each of three sockets needs two", n)
 	}
-	d.answers(limit, "/readyz", 200, "ready")
+	d.Answers(limit, "/readyz", 200, "ready")
 }

@@ -59,7 +59,7 @@ func TestUninstallIsRefusedWhileSomebodyNeedsUs(t *testing.T) {
 	d := start(t, root, "--fpga-mode", "region")
 	lists(t, limit, k, region, 1, "dfl-fme.0")
 	refused("a device plugin serves fpga.intel.com-region-", "stop it first")
-	if err := d.stop(syscall.SIGTERM); err != nil {
+	if err := d.Stop(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 

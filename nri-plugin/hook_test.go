@@ -188,9 +188,8 @@ func TestWhichHookIsItsOwn(t *testing.T) {
 			tt.arrange(t)
 			p := h.start("--hook-source", tt.source)
 			if tt.wantErr != "" {
-				<-p.exit
-				if !strings.Contains(p.log.String(), tt.wantErr) {
-					t.Errorf("%s, want %s", p.log, tt.wantErr)
+				if err := p.Wait(30 * time.Second); err == nil || !strings.Contains(p.Output(), tt.wantErr) {
+					t.Errorf("%v, %s, want %s", err, p.Output(), tt.wantErr)
 				}
 				return
 			}
@@ -204,7 +203,9 @@ func TestWhichHookIsItsOwn(t *testing.T) {
 			if err != nil || adjust.GetHooks().GetCreateRuntime()[0].Path != tt.want {
 				t.Errorf("%v, %v, want %s", adjust.GetHooks(), err, tt.want)
 			}
-			p.stop()
+			if err := stop(t, p); err != nil {
+				t.Error(err)
+			}
 		})
 	}
 }

@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -25,6 +23,7 @@ import (
 
 	"github.com/inlay-project/inlay/fpga/bitstream/bitstreamtest"
 	"github.com/inlay-project/inlay/fpga/emulator"
+	"github.com/inlay-project/inlay/internal/childtest"
 	"github.com/inlay-project/inlay/internal/nodestate"
 	"github.com/inlay-project/inlay/internal/record"
 	"github.com/inlay-project/inlay/nri-plugin/engine/enginetest"
@@ -81,7 +80,7 @@ func newHost(t *testing.T) *host {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	h := &host{t: t, root: dir, socket: filepath.Join(dir, "var/nri/nri.sock"), http: freeAddress(t)}
+	h := &host{t: t, root: dir, socket: filepath.Join(dir, "var/nri/nri.sock"), http: childtest.FreeAddress(t)}
 	if err := emulator.WriteTree(dir, []emulator.Card{{Driver: emulator.DFL, Ports: 1}}, emulator.PlainNodes()); err != nil {
 		t.Fatal(err)
 	}
@@ -103,60 +102,22 @@ func newHost(t *testing.T) *host {
 
 func (h *host) runDir() string { return filepath.Join(h.root, "run/inlay") }
 
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
-// process is a running inlay-nri.
-type process struct {
-	t    *testing.T
-	cmd  *exec.Cmd
-	log  *bytes.Buffer
-	exit chan struct{} // closed when it has ended
-}
-
-func (h *host) start(flags ...string) *process {
+// start runs inlay-nri until the test ends.
+func (h *host) start(flags ...string) *childtest.Daemon {
 	h.t.Helper()
 	args := append([]string{
 		"--host-root", h.root, "--nri-socket", h.socket, "--http", h.http, "--podresources=", "--log-format", "json",
 	}, flags...)
-	p := &process{t: h.t, cmd: exec.Command(inlayNRI(h.t), args...), log: &bytes.Buffer{}, exit: make(chan struct{})}
-	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
-	if err := p.cmd.Start(); err != nil {
-		h.t.Fatal(err)
-	}
-	go func() {
-		defer close(p.exit)
-		_ = p.cmd.Wait() // the exit code is looked at where it matters
-	}()
-	h.t.Cleanup(func() {
-		_ = p.cmd.Process.Kill() // most have ended by now
-		<-p.exit
-		if h.t.Failed() {
-			h.t.Logf("log of inlay-nri:\n%s", p.log)
-		}
-	})
-	return p
+	return childtest.Start(h.t, exec.Command(inlayNRI(h.t), args...), h.http)
 }
 
-// stop asks the process to end and gives its exit code.
-func (p *process) stop() int {
-	p.t.Helper()
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		p.t.Fatal(err)
+// stop asks inlay-nri to end, which must not take long, and gives its exit error.
+func stop(t *testing.T, p *childtest.Daemon) error {
+	t.Helper()
+	if err := p.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
 	}
-	select {
-	case <-p.exit:
-	case <-time.After(5 * time.Second):
-		p.t.Fatal("it does not end")
-	}
-	return p.cmd.ProcessState.ExitCode()
+	return p.Wait(5 * time.Second)
 }
 
 func (h *host) get(path string) (int, string) {

@@ -2,10 +2,12 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -56,13 +58,13 @@ func TestInlayNRIOverALifeOfItsRuntime(t *testing.T) {
 	wantGranted(t, r)
 	h.metric("inlay_nri_reconnects_total 1")
 
-	if code := p.stop(); code != 0 {
-		t.Errorf("exit code %d", code)
+	if err := stop(t, p); err != nil {
+		t.Error(err)
 	}
 	if _, err := os.Stat(filepath.Join(h.runDir(), nristatus.SocketName)); err == nil {
 		t.Error("the status socket is left behind")
 	}
-	wantLog(t, p.log.String())
+	wantLog(t, p.Output())
 }
 
 // wantLog: each line is JSON; a grant and a refusal say whose they are.
@@ -128,8 +130,8 @@ func TestToBeStoppedWithoutARuntimeIsClean(t *testing.T) {
 	h := newHost(t)
 	p := h.start()
 	h.readyz(http.StatusServiceUnavailable, "not connected")
-	if code := p.stop(); code != 0 {
-		t.Errorf("exit code %d", code)
+	if err := stop(t, p); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -156,13 +158,10 @@ func TestSettingsThatCannotWorkEndTheStartWithALine(t *testing.T) {
 		t.Run(tt.flags, func(t *testing.T) {
 			h := newHost(t)
 			p := h.start(strings.Fields(tt.flags)...)
-			select {
-			case <-p.exit:
-			case <-time.After(5 * time.Second):
-				t.Fatal("it runs")
-			}
-			if code := p.cmd.ProcessState.ExitCode(); code == 0 || !strings.Contains(p.log.String(), "inlay-nri: "+tt.want) {
-				t.Errorf("exit code %d, %s", code, p.log)
+			err := p.Wait(5 * time.Second)
+			var exit *exec.ExitError
+			if !errors.As(err, &exit) || !strings.Contains(p.Output(), "inlay-nri: "+tt.want) {
+				t.Errorf("%v, %s", err, p.Output())
 			}
 		})
 	}

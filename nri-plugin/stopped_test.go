@@ -17,11 +17,11 @@ func TestPlainContainersStartWhileInlayNRIIsStopped(t *testing.T) {
 	p := h.start()
 	r := h.runtime(enginetest.Options{})
 	waitPlugins(t, r, 2*time.Second)
-	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+	if err := p.Cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := p.cmd.Process.Signal(syscall.SIGCONT); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		if err := p.Cmd.Process.Signal(syscall.SIGCONT); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			t.Error(err)
 		}
 	})
@@ -37,7 +37,7 @@ func TestPlainContainersStartWhileInlayNRIIsStopped(t *testing.T) {
 		t.Errorf("an FPGA container should be bare, for the gate to stop: %v, %v", adjust, err)
 	}
 
-	if err := p.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+	if err := p.Cmd.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
 	waitPlugins(t, r, 5*time.Second)

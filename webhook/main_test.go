@@ -3,23 +3,22 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	admissionv1 "k8s.io/api/admission/v1"
 
+	"github.com/inlay-project/inlay/internal/childtest"
 	"github.com/inlay-project/inlay/internal/cli"
 )
 
-// asProgram makes this test binary be inlay-webhook.
-const asProgram = "INLAY_TEST_AS_PROGRAM"
+// asProgram is the role in which this test binary is inlay-webhook.
+const asProgram = "inlay-webhook"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asProgram) != "" {
+	if childtest.Role() == asProgram {
 		os.Exit(cli.Main(newCommand()))
 	}
 	os.Exit(m.Run())
@@ -69,13 +68,6 @@ func write(t testing.TB, name, text string) string {
 	return path
 }
 
-// command is this program with arguments and an environment of nothing else.
-func command(args []string, env ...string) *exec.Cmd {
-	cmd := exec.Command(os.Args[0], args...)
-	cmd.Env = append([]string{asProgram + "=1", "GOCOVERDIR=" + os.TempDir()}, env...)
-	return cmd
-}
-
 // ran is a program that has ended.
 type ran struct {
 	code           int
@@ -84,15 +76,10 @@ type ran struct {
 
 func run(t testing.TB, stdin string, args []string, env ...string) ran {
 	t.Helper()
-	cmd := command(args, env...)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
-	err := cmd.Run()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		t.Fatal(err)
-	}
-	return ran{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+	cmd := childtest.Command(asProgram, args...)
+	cmd.Stdin, cmd.Env = strings.NewReader(stdin), append(cmd.Env, env...)
+	code, stdout, stderr := childtest.Run(t, cmd)
+	return ran{code, stdout, stderr}
 }
 
 // answer reads an AdmissionReview as the API server does.

@@ -1,27 +1,24 @@
 package main
 
 import (
-	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 
+	"github.com/inlay-project/inlay/internal/childtest"
 	"github.com/inlay-project/inlay/internal/kube/kubetest"
 	"github.com/inlay-project/inlay/webhook/api/follow/followtest"
 	v2 "github.com/inlay-project/inlay/webhook/api/v2"
@@ -74,36 +71,10 @@ func (c *cluster) holder() string {
 
 // daemon is a program that runs.
 type daemon struct {
-	t           *testing.T
-	cmd         *exec.Cmd
-	https, http string
-	client      *http.Client
-	done        chan error
-
-	mu  sync.Mutex
-	out bytes.Buffer
-}
-
-func (d *daemon) Write(p []byte) (int, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.out.Write(p)
-}
-
-func (d *daemon) output() string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.out.String()
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
+	*childtest.Daemon
+	t      *testing.T
+	https  string
+	client *http.Client
 }
 
 // serve runs the program until the test ends. The certificate is httptest's.
@@ -120,40 +91,14 @@ func serve(t *testing.T, c *cluster, args ...string) *daemon {
 	keyFile := write(t, "tls.key", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})))
 	roots := x509.NewCertPool()
 	roots.AddCert(s.Certificate())
-	d := &daemon{t: t, https: freeAddress(t), http: freeAddress(t), done: make(chan error, 1)}
+	https, plain := childtest.FreeAddress(t), childtest.FreeAddress(t)
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "example.com"}}
-	d.client = &http.Client{Timeout: limit, Transport: transport}
-	t.Cleanup(d.client.CloseIdleConnections)
-	d.cmd = command(append([]string{
-		"serve", "--kubeconfig", c.kubeconfig, "--listen", d.https, "--http", d.http, "--tls-cert", cert, "--tls-key", keyFile, "--log-level", "debug",
-	}, args...))
-	d.cmd.Stdout, d.cmd.Stderr = d, d
-	if err := d.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() { d.done <- d.cmd.Wait() }()
-	t.Cleanup(func() {
-		_ = d.cmd.Process.Kill() // it has ended, unless the test failed
-		_ = <-d.done             //nolint:staticcheck // errcheck wants the blank: how it ended is not asked here
-		if t.Failed() {
-			t.Logf("output of the program:\n%s", d.output())
-		}
-	})
-	return d
-}
-
-// get asks the program's HTTP server.
-func (d *daemon) get(path string) (status int, body string) {
-	resp, err := http.Get("http://" + d.http + path)
-	if err != nil {
-		return 0, err.Error()
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return 0, err.Error()
-	}
-	return resp.StatusCode, string(b)
+	client := &http.Client{Timeout: limit, Transport: transport}
+	t.Cleanup(client.CloseIdleConnections)
+	cmd := childtest.Command(asProgram, append([]string{
+		"serve", "--kubeconfig", c.kubeconfig, "--listen", https, "--http", plain, "--tls-cert", cert, "--tls-key", keyFile, "--log-level", "debug",
+	}, args...)...)
+	return &daemon{childtest.Start(t, cmd, plain), t, https, client}
 }
 
 // asks sends a review and tells whether it was allowed.
@@ -174,33 +119,6 @@ func (d *daemon) asks(body string) (allowed bool, message string, err error) {
 	return a.Allowed, message, nil
 }
 
-// eventually waits until ok; it fails the test with what ok says after the limit.
-func eventually(t *testing.T, ok func() error) {
-	t.Helper()
-	for began := time.Now(); ; time.Sleep(5 * time.Millisecond) {
-		err := ok()
-		if err == nil {
-			return
-		}
-		if time.Since(began) > limit {
-			t.Fatalf("in vain: %v", err)
-		}
-	}
-}
-
-func (d *daemon) answers(path string, status int, parts ...string) {
-	d.t.Helper()
-	eventually(d.t, func() error {
-		code, body := d.get(path)
-		for _, p := range parts {
-			if code != status || !strings.Contains(body, p) {
-				return fmt.Errorf("%s: %d without %q:\n%s", path, code, p, body)
-			}
-		}
-		return nil
-	})
-}
-
 func spec(mode string) map[string]any {
 	return map[string]any{"afuId": nlb3, "interfaceId": iface, "mode": mode}
 }
@@ -210,7 +128,7 @@ func TestServeFollowsTheMappingsWritesTheirStatusAndDrains(t *testing.T) {
 	c.Put(v2.KindAcceleratorFunction, "ns1", "n3o", spec("region"))
 	c.Put(v2.KindAcceleratorFunction, "ns1", "bad", spec("afoo"))
 	d := serve(t, c, "--drain", "700ms", "--mode-affinity")
-	d.answers("/readyz", 200, "ready")
+	d.Answers(limit, "/readyz", 200, "ready")
 	if allowed, message, err := d.asks(reviewOf("ns1", "n3o")); err != nil || !allowed {
 		t.Errorf("denied: %s, %v", message, err)
 	}
@@ -219,7 +137,7 @@ func TestServeFollowsTheMappingsWritesTheirStatusAndDrains(t *testing.T) {
 	}
 	c.Put(v2.KindFpgaRegion, "ns2", "a10", map[string]any{"interfaceId": iface})
 	c.Delete(v2.KindAcceleratorFunction, "ns1", "n3o")
-	eventually(t, func() error {
+	childtest.Eventually(t, limit, func() error {
 		is, _, err := d.asks(reviewOf("ns2", "a10"))
 		was, _, err2 := d.asks(reviewOf("ns1", "n3o"))
 		if !is || was || err != nil || err2 != nil {
@@ -227,38 +145,32 @@ func TestServeFollowsTheMappingsWritesTheirStatusAndDrains(t *testing.T) {
 		}
 		return nil
 	})
-	eventually(t, func() error {
+	childtest.Eventually(t, limit, func() error {
 		if s := c.Status(v2.KindFpgaRegion, "ns2", "a10"); s == nil || s.Resource != region {
 			return fmt.Errorf("status of a10: %+v", s)
 		}
 		return nil
 	})
-	d.answers("/metrics", 200,
+	d.Answers(limit, "/metrics", 200,
 		`inlay_webhook_requests_total{decision="translated",webhook="mutate"}`,
 		`inlay_webhook_mappings{kind="AcceleratorFunction",ready="false"} 1`,
 		`inlay_webhook_mappings{kind="FpgaRegion",ready="true"} 1`,
 		`inlay_webhook_synced 1`, `inlay_webhook_certificate_expiry_timestamp_seconds`, `component="webhook"`)
 
-	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := d.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	d.answers("/readyz", 503, "inlay-webhook is ending")
+	d.Answers(limit, "/readyz", 503, "inlay-webhook is ending")
 	if allowed, _, err := d.asks(reviewOf("ns2", "a10")); err != nil || !allowed {
 		t.Errorf("while it drains: %v, %v", allowed, err)
 	}
-	select {
-	case err := <-d.done:
-		d.done <- err
-		if err != nil {
-			t.Error(err)
-		}
-	case <-time.After(limit):
-		t.Fatal("it does not end")
+	if err := d.Wait(limit); err != nil {
+		t.Error(err)
 	}
 	if holder := c.holder(); holder != "" {
 		t.Errorf("the Lease is still held by %s", holder)
 	}
-	if !strings.Contains(d.output(), "inlay-webhook ends") || strings.Contains(d.output(), "level=error") {
+	if !strings.Contains(d.Output(), "inlay-webhook ends") || strings.Contains(d.Output(), "level=error") {
 		t.Error("its last words, or an error")
 	}
 }
@@ -269,8 +181,8 @@ func TestServeAsksForAMappingThatItsWatchHasNotTold(t *testing.T) {
 	newer.Put(v2.KindAcceleratorFunction, "ns1", "n3o", spec("region"))
 	c.singles = newer
 	d := serve(t, c)
-	d.answers("/readyz", 200, "ready")
-	eventually(t, func() error { // a busy machine may take too long over the first handshake
+	d.Answers(limit, "/readyz", 200, "ready")
+	childtest.Eventually(t, limit, func() error { // a busy machine may take too long over the first handshake
 		if allowed, message, err := d.asks(reviewOf("ns1", "n3o")); err != nil || !allowed {
 			return fmt.Errorf("denied: %s, %w", message, err)
 		}
@@ -300,8 +212,8 @@ func TestReplicasServeWithoutTheLease(t *testing.T) {
 	c.Put(v2.KindAcceleratorFunction, "ns1", "n3o", spec("region"))
 	for range 2 {
 		d := serve(t, c)
-		d.answers("/readyz", 200, "ready")
-		eventually(t, func() error {
+		d.Answers(limit, "/readyz", 200, "ready")
+		childtest.Eventually(t, limit, func() error {
 			if c.holder() == "" {
 				return errors.New("nobody leads")
 			}
@@ -326,8 +238,8 @@ func TestServeIsNotReadyBeforeItKnowsTheMappingsAndHasACertificate(t *testing.T)
 	_, after, _ := strings.Cut(rest, "}")
 	d := serve(t, &cluster{kubeconfig: write(t, "kubeconfig", before+"server: "+silent.URL+"}"+after)},
 		"--tls-cert", filepath.Join(t.TempDir(), "tls.crt"))
-	d.answers("/readyz", 503, "AcceleratorFunctions are not synchronised yet", "FpgaRegions are not synchronised yet", "tls.crt")
-	d.answers("/healthz", 200, "ok")
+	d.Answers(limit, "/readyz", 503, "AcceleratorFunctions are not synchronised yet", "FpgaRegions are not synchronised yet", "tls.crt")
+	d.Answers(limit, "/healthz", 200, "ok")
 	if _, _, err := d.asks(reviewOf("ns1", "n3o")); err == nil {
 		t.Error("it answers")
 	}

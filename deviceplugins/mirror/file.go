@@ -46,7 +46,7 @@ func (d *document) encode(sources []*source, enclaves *policy.EPC) {
 		if !s.joined {
 			continue
 		}
-		for n, l := range s.mappings {
+		for n, l := range s.entries {
 			all = append(all, mapping{n, l, s})
 		}
 	}

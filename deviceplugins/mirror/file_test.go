@@ -2,9 +2,9 @@ package mirror
 
 import (
 	"bytes"
+	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/inlay-project/inlay/fpga"
+	"github.com/inlay-project/inlay/internal/childtest"
 	"github.com/inlay-project/inlay/internal/policy"
 	v2 "github.com/inlay-project/inlay/webhook/api/v2"
 )
@@ -201,16 +202,16 @@ func TestTheTextDoesNotDependOnTheOrderOfWhatIsTold(t *testing.T) {
 	}
 }
 
-// asWriter makes this test binary write the file that it names until it is killed.
-const asWriter = "INLAY_TEST_WRITER"
+// asWriter is the role in which this test binary writes the file of its argument until it is killed.
+const asWriter = "writer"
 
 func writeForEver(file string) {
-	for n := 0; ; n = (n + 1) % 400 {
+	for n := 0; ; n++ {
 		m := New(Config{})
 		m.See(true, []fpga.InterfaceID{iface})
 		for _, s := range m.sources {
 			var all []v2.Object
-			for i := range n {
+			for i := range n % 400 {
 				all = append(all, region("ns", "r"+strings.Repeat("x", i%50), iface))
 			}
 			s.Replace(all)
@@ -220,7 +221,11 @@ func writeForEver(file string) {
 		doc.encode(m.sources, m.enclaves())
 		doc.date(time.Now())
 		if err := put(file, doc.text, true); err != nil {
+			fmt.Fprintln(os.Stderr, err)
 			os.Exit(3)
+		}
+		if n == 0 {
+			childtest.Ready() // there is a file
 		}
 	}
 }
@@ -228,21 +233,7 @@ func writeForEver(file string) {
 func TestAProcessThatIsKilledLeavesAWholeFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "policy.json")
 	for range 30 {
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), asWriter+"="+file)
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		for { // it writes
-			time.Sleep(time.Duration(rand.N(20)) * time.Millisecond)
-			if _, err := os.Stat(file); err == nil {
-				break
-			}
-		}
-		_ = cmd.Process.Kill()
-		if err := cmd.Wait(); err == nil || !strings.Contains(err.Error(), "killed") {
-			t.Fatalf("the writer ended with %v", err)
-		}
+		childtest.KillWithin(t, childtest.Command(asWriter, file), 20*time.Millisecond)
 		if _, err := policy.Read(file, 0, time.Now()); err != nil {
 			t.Fatal(err)
 		}

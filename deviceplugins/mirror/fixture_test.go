@@ -18,14 +18,15 @@ import (
 
 	"github.com/inlay-project/inlay/deviceplugins/sgx/epc"
 	"github.com/inlay-project/inlay/fpga"
+	"github.com/inlay-project/inlay/internal/childtest"
 	"github.com/inlay-project/inlay/internal/policy"
 	"github.com/inlay-project/inlay/webhook/api/follow"
 	v2 "github.com/inlay-project/inlay/webhook/api/v2"
 )
 
 func TestMain(m *testing.M) {
-	if file := os.Getenv(asWriter); file != "" {
-		writeForEver(file)
+	if childtest.Role() == asWriter {
+		writeForEver(os.Args[1])
 	}
 	goleak.VerifyTestMain(m)
 }

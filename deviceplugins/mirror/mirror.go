@@ -111,7 +111,7 @@ func (m *Mirror) SeeSGX(limited bool) {
 	}
 	limited = limited && m.c.Pods != nil
 	if limited && m.pods == nil {
-		m.pods = &pods{mirror: m, known: map[name]limits{}}
+		m.pods = &pods{told: nothingTold[limits](m)}
 		m.nudge()
 	}
 	if m.open == limited {
@@ -128,7 +128,7 @@ func (m *Mirror) add(ids []fpga.InterfaceID) bool {
 			continue
 		}
 		for _, kind := range v2.Kinds() {
-			m.sources = append(m.sources, &source{mirror: m, kind: kind, iface: id, mappings: map[name]lead{}})
+			m.sources = append(m.sources, &source{told: nothingTold[lead](m), kind: kind, iface: id})
 		}
 		added = true
 	}
@@ -260,6 +260,9 @@ func (m *Mirror) due() bool {
 
 // stepped is called with mu held, when something was told to be in step.
 func (m *Mirror) stepped() {
+	if m.pods != nil && m.pods.joined {
+		m.earlier = nil
+	}
 	m.ready = m.ready || !slices.ContainsFunc(m.sources, func(s *source) bool { return !s.joined })
 	// A write that failed has its own time to be tried again.
 	if m.ready && (m.changed || m.trouble == nil && m.due()) {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -12,17 +11,11 @@ import (
 	"github.com/inlay-project/inlay/internal/policy"
 )
 
-// pods is what is known of the node's pods with enclaves. It implements follow.Handler. Its fields are guarded by the
-// mirror's mutex.
+// pods is what is known of the node's pods with enclaves. It implements follow.Handler.
 type pods struct {
-	mirror *Mirror
+	told[limits]
 
-	begun  bool // they are followed
-	known  map[name]limits
-	listed bool      // they are all that there are
-	joined bool      // they were in step once
-	at     time.Time // when they were last in step
-	away   error     // why they are not
+	begun bool // they are followed
 }
 
 // limits are one pod's.
@@ -44,69 +37,16 @@ func (p *pods) Replace(all []*epc.Pod) {
 			known[name{o.Namespace, o.Name}] = limits{o.RuntimeUID, o.Static, o.Limits}
 		}
 	}
-	p.mirror.mu.Lock()
-	defer p.mirror.mu.Unlock()
-	p.listed = true
-	if !maps.EqualFunc(p.known, known, limits.equal) {
-		p.known = known
-		p.tell()
-	}
+	p.replace(known)
 }
 
 // Upsert implements follow.Handler.
 func (p *pods) Upsert(o *epc.Pod) {
-	if !o.Enclaves {
+	if o.Enclaves {
+		p.put(name{o.Namespace, o.Name}, limits{o.RuntimeUID, o.Static, o.Limits})
+	} else {
 		p.Delete(o.Namespace, o.Name)
-		return
 	}
-	p.mirror.mu.Lock()
-	defer p.mirror.mu.Unlock()
-	key, now := name{o.Namespace, o.Name}, limits{o.RuntimeUID, o.Static, o.Limits}
-	if was, there := p.known[key]; !there || !was.equal(now) {
-		p.known[key] = now
-		p.tell()
-	}
-}
-
-// Delete implements follow.Handler.
-func (p *pods) Delete(namespace, of string) {
-	p.mirror.mu.Lock()
-	defer p.mirror.mu.Unlock()
-	key := name{namespace, of}
-	if _, there := p.known[key]; there {
-		delete(p.known, key)
-		p.tell()
-	}
-}
-
-// tell makes a change known, if the pods are in the file. Called with the mirror's mutex held.
-func (p *pods) tell() {
-	if p.joined {
-		p.mirror.changed = true
-		p.mirror.nudge()
-	}
-}
-
-// InStep implements follow.Handler.
-func (p *pods) InStep(at time.Time) {
-	m := p.mirror
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if !p.listed {
-		return
-	}
-	p.at, p.away = at, nil
-	if !p.joined {
-		p.joined, m.changed, m.earlier = true, true, nil
-	}
-	m.stepped()
-}
-
-// Away implements follow.Handler.
-func (p *pods) Away(err error) {
-	p.mirror.mu.Lock()
-	defer p.mirror.mu.Unlock()
-	p.away = err
 }
 
 // table gives the pods as they are in the file, by the runtime's UID.
@@ -115,10 +55,10 @@ func (p *pods) Away(err error) {
 // pod and names the UID of another. So a copy never stands in for a pod that has the UID by itself, and of two copies
 // neither is believed: the kubelet deletes the wrong one.
 func (p *pods) table(log logrus.FieldLogger) *policy.EPC {
-	table := &policy.EPC{Pods: make(map[string]policy.EPCPod, len(p.known))}
+	table := &policy.EPC{Pods: make(map[string]policy.EPCPod, len(p.entries))}
 	copies := map[string][]name{}
-	for _, of := range slices.SortedFunc(maps.Keys(p.known), compareNames) {
-		l := p.known[of]
+	for _, of := range slices.SortedFunc(maps.Keys(p.entries), compareNames) {
+		l := p.entries[of]
 		if l.static {
 			copies[l.uid] = append(copies[l.uid], of)
 			continue
@@ -131,7 +71,7 @@ func (p *pods) table(log logrus.FieldLogger) *policy.EPC {
 				Warn("this copy of a static pod has the UID of another pod and is left out of the policy file")
 			continue
 		}
-		table.Pods[uid] = policy.EPCPod{Namespace: names[0].namespace, Name: names[0].name, Containers: p.known[names[0]].containers}
+		table.Pods[uid] = policy.EPCPod{Namespace: names[0].namespace, Name: names[0].name, Containers: p.entries[names[0]].containers}
 	}
 	return table
 }

@@ -4,23 +4,21 @@ import (
 	"bufio"
 	"fmt"
 	"os"
-	"os/exec"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/spf13/cobra"
-)
 
-const childEnv = "INLAY_TEST_CLI_CHILD"
+	"github.com/inlay-project/inlay/internal/childtest"
+)
 
 // TestMain lets the test binary play a daemon that is sent signals: a clean one, or one whose shutdown hangs.
 func TestMain(m *testing.M) {
-	kind := os.Getenv(childEnv)
+	kind := childtest.Role()
 	if kind == "" {
 		os.Exit(m.Run())
 	}
-	os.Args = os.Args[:1]
 	os.Exit(Main(&cobra.Command{Use: "inlay-test", RunE: func(cmd *cobra.Command, _ []string) error {
 		fmt.Println("ready")
 		<-cmd.Context().Done()
@@ -44,8 +42,7 @@ func TestSignalsStopAProcessCleanlyAndASecondOneAtOnce(t *testing.T) {
 		{"hang", syscall.SIGTERM, true, "signal: terminated"},
 	} {
 		t.Run(fmt.Sprint(tt.kind, " ", tt.signal), func(t *testing.T) {
-			child := exec.Command(os.Args[0])
-			child.Env = append(os.Environ(), childEnv+"="+tt.kind)
+			child := childtest.Command(tt.kind)
 			stdout, err := child.StdoutPipe()
 			if err != nil {
 				t.Fatal(err)

@@ -5,19 +5,18 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"math/rand/v2"
 	"os"
-	"os/exec"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/inlay-project/inlay/internal/childtest"
 	"github.com/inlay-project/inlay/internal/hookfile"
 )
 
 // installForever is the child: upgrade, sweep, downgrade, sweep, and again.
 func installForever(root string) int {
-	os.Stdout.WriteString("ready\n")
+	childtest.Ready()
 	for {
 		for i, mark := range []byte("ab") {
 			err := func() error {
@@ -38,7 +37,7 @@ func installForever(root string) int {
 				return err
 			}()
 			if err != nil {
-				os.Stdout.WriteString(err.Error())
+				os.Stderr.WriteString(err.Error())
 				return 1
 			}
 		}
@@ -53,29 +52,9 @@ func TestAKilledInstallerLeavesTheOldStateOrTheNewOne(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	seen := map[string]int{}
 	for range 30 {
-		child := exec.Command(self)
-		child.Env = append(os.Environ(), childEnv+"="+h.root)
-		out, err := child.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := child.Start(); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := out.Read(make([]byte, 100)); err != nil {
-			t.Fatalf("the installer did not start: %v", err)
-		}
-		time.Sleep(rand.N(15 * time.Millisecond))
-		if err := child.Process.Kill(); err != nil {
-			t.Fatalf("the installer ended by itself: %v", err)
-		}
-		_ = child.Wait() // "signal: killed" is what we did
+		childtest.KillWithin(t, childtest.Command(asInstaller, h.root), 15*time.Millisecond)
 
 		link, err := os.Readlink(h.bin(hookfile.Name))
 		if errors.Is(err, fs.ErrNotExist) {

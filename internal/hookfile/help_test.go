@@ -12,16 +12,17 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/inlay-project/inlay/internal/childtest"
 	"github.com/inlay-project/inlay/internal/hookfile"
 )
 
-// childEnv names the folder in which this test binary is an installer that never ends.
-const childEnv = "INLAY_TEST_HOOKFILE_CHILD"
+// asInstaller is the role in which this test binary installs for ever; its argument is the folder.
+const asInstaller = "installer"
 
 func TestMain(m *testing.M) {
 	unix.Umask(0o022) // the folders that tests make are to be as those of a host
-	if dir := os.Getenv(childEnv); dir != "" {
-		os.Exit(installForever(dir))
+	if childtest.Role() == asInstaller {
+		os.Exit(installForever(os.Args[1]))
 	}
 	os.Exit(m.Run())
 }

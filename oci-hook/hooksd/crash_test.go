@@ -5,9 +5,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -15,21 +13,22 @@ import (
 
 	"go.podman.io/common/pkg/hooks"
 
+	"github.com/inlay-project/inlay/internal/childtest"
 	"github.com/inlay-project/inlay/oci-hook/hooksd"
 )
 
-const childEnv = "INLAY_TEST_HOOKSD_CHILD"
+// asInstaller is the role in which this test binary installs for ever; its argument is the folder.
+const asInstaller = "installer"
 
-// TestMain lets the test binary play an installer that never ends, for the tests that kill it.
 func TestMain(m *testing.M) {
-	dir := os.Getenv(childEnv)
-	if dir == "" {
+	if childtest.Role() != asInstaller {
 		os.Exit(m.Run())
 	}
-	os.Stdout.WriteString("ready\n")
+	in := inDir(os.Args[1])
+	childtest.Ready()
 	for {
-		in := inDir(dir)
-		if in.Install() != nil || in.Uninstall() != nil {
+		if err := errors.Join(in.Install(), in.Uninstall()); err != nil {
+			os.Stderr.WriteString(err.Error())
 			os.Exit(1)
 		}
 	}
@@ -50,29 +49,9 @@ func TestAKilledInstallerLeavesNoHalfFileAndNoJSONWithoutItsProgram(t *testing.T
 	if err := os.WriteFile(in.Self, program, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	seen := map[string]int{}
 	for range 30 {
-		child := exec.Command(self)
-		child.Env = append(os.Environ(), childEnv+"="+dir)
-		out, err := child.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := child.Start(); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := out.Read(make([]byte, 1)); err != nil {
-			t.Fatalf("the installer did not start: %v", err)
-		}
-		time.Sleep(rand.N(20 * time.Millisecond))
-		if err := child.Process.Kill(); err != nil {
-			t.Fatalf("the installer ended by itself: %v", err)
-		}
-		_ = child.Wait() // "signal: killed" is what we did
+		childtest.KillWithin(t, childtest.Command(asInstaller, dir), 20*time.Millisecond)
 
 		seen[checkWhole(t, in, program)]++
 	}
