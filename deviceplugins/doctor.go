@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -58,11 +60,12 @@ func diagnose(ctx context.Context, families []plugin.Family) []diagnosis {
 			}
 		}
 		if err != nil {
-			d.Findings = append(d.Findings, plugin.Finding{Path: f.Name(), Reason: err.Error()})
+			d.Findings = append(d.Findings, plugin.Finding{Path: f.Name(), Reason: err.Error(), Remedy: plugin.Remedy(err.Error(), "")})
 		}
 		for _, s := range skipped {
-			if !seen[s.Path] { // the family knows more of it
-				d.Findings = append(d.Findings, plugin.Finding{Path: s.Path, Reason: s.Reason})
+			told := slices.ContainsFunc(d.Findings, func(f plugin.Finding) bool { return strings.HasSuffix(f.Reason, ": "+s.Reason) })
+			if !seen[s.Path] && !told { // else the family knows more of it: a QAT card says it of all of its VFs
+				d.Findings = append(d.Findings, plugin.Finding{Path: s.Path, Reason: s.Reason, Remedy: plugin.Remedy(s.Reason, "")})
 			}
 		}
 		for resource, devices := range inv {

@@ -2,8 +2,11 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -74,6 +77,11 @@ func TestOneBrokenDeviceOfEachFamilyLeavesAllOthersUntouched(t *testing.T) {
 		}
 	}
 	setAttr(t, compatOf(root, "dfl-fme.2"), ones)
+	// SGX is one device of two nodes: without one of them nothing of it is left to offer.
+	provision := filepath.Join(root, "dev/sgx_provision")
+	if err := errors.Join(os.Remove(provision), os.Mkdir(provision, 0o755)); err != nil {
+		t.Fatal(err)
+	}
 	k := startKubelet(t, root)
 	d := start(t, root, "--fpga-mode", "region")
 	for _, resource := range append(slices.Collect(maps.Values(racktest.Families)), region) {
@@ -84,11 +92,69 @@ func TestOneBrokenDeviceOfEachFamilyLeavesAllOthersUntouched(t *testing.T) {
 			return nil
 		})
 	}
+	for _, resource := range []string{enclave, "sgx.intel.com/provision"} {
+		if _, n := k.Devices(resource); n != 0 {
+			t.Errorf("%s has %d", resource, n)
+		}
+	}
 	for family := range racktest.Families {
 		d.Says(limit, "not offered", "family="+family)
 	}
+	d.Says(limit, "not offered", "family=sgx")
 	d.Answers(limit, "/readyz", 503, "dfl-fme.2")
 	d.Answers(limit, "/readyz?exclude=hardware", 200, "ready")
+}
+
+// In the mode vfio-pci a device is a whole function, of DSA and of IAA; QAT has VFs by VFIO beside them.
+func TestOneBrokenFunctionOfVFIOLeavesAllOthersUntouched(t *testing.T) {
+	t.Parallel()
+	root, rack := everything(t, 1)
+	others := maps.Clone(racktest.Families)
+	delete(others, "dsa") // queues are not offered in that mode
+	delete(others, "iaa")
+	functions := []string{"dsa-vfio", "iaa-vfio", "qat-dc"}
+	for _, variant := range functions {
+		for i := range 4 {
+			if err := rack.Plug(variant, i); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := rack.Break(variant, 2); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k := startKubelet(t, root)
+	d := start(t, root, "--fpga-mode", "region", "--dsa-driver", "vfio-pci", "--iaa-driver", "vfio-pci", "--sgx-enclave-limit", "1")
+	await := func(want int, resources ...string) {
+		t.Helper()
+		for _, resource := range resources {
+			childtest.Eventually(t, limit, func() error {
+				if _, n := k.Devices(resource); n != want {
+					return fmt.Errorf("%s has %d, want %d", resource, n, want)
+				}
+				return nil
+			})
+		}
+	}
+	for _, variant := range functions {
+		await(3, racktest.Variants[variant])
+		d.Says(limit, "not offered", "family="+variant[:3], "is not a character device")
+	}
+	await(1, append(slices.Collect(maps.Values(others)), region, enclave)...)
+
+	// One that breaks while it is offered goes alone, too.
+	for _, variant := range functions {
+		if err := rack.Break(variant, 1); err != nil {
+			t.Fatal(err)
+		}
+		childtest.Eventually(t, limit, func() error {
+			if _, healthy := k.Devices(racktest.Variants[variant]); healthy != 2 {
+				return fmt.Errorf("%s has %d healthy", variant, healthy)
+			}
+			return nil
+		})
+	}
+	await(1, append(slices.Collect(maps.Values(others)), region, enclave)...)
 }
 
 func TestADeviceOfAnyFamilyIsSeenWhenItComesAndGoes(t *testing.T) {

@@ -217,7 +217,7 @@ func TestDoctorSaysWhyThereIsNothing(t *testing.T) {
 	want := "fpga  no such hardware on this node\n" +
 		"sgx   offers nothing\n" +
 		"      - /dev/sgx_provision: it is missing, while the driver's other node is there\n" +
-		"        try: udevadm trigger --subsystem-match=misc\n"
+		"        try: udevadm trigger --subsystem-match=misc, and see that the host's /dev is visible to this process\n"
 	if r.code != 0 || r.stdout != want || r.stderr != "" {
 		t.Errorf("%+v, want\n%s", r, want)
 	}

@@ -44,6 +44,10 @@ func TestUninstallIsRefusedWhileSomebodyNeedsUs(t *testing.T) {
 	refused := func(want ...string) {
 		t.Helper()
 		r := uninstalls(t, root)
+		// An inlay-nri alone is none of the check's reasons.
+		if c := uninstalls(t, root, "--check"); (c.code == 0) != strings.HasPrefix(want[0], "inlay-nri runs") || c.code != 0 && c.stderr != r.stderr {
+			t.Errorf("--check: exit %d, %q; without: %q", c.code, c.stderr, r.stderr)
+		}
 		for _, w := range append(want, "nothing was taken away (--force does it all the same): ") {
 			if r.code != 1 || !strings.Contains(r.stderr, w) || r.stdout != "" || strings.Count(r.stderr, "\n") != 1 {
 				t.Errorf("exit %d, %q, %q; want %q", r.code, r.stdout, r.stderr, w)
@@ -115,7 +119,14 @@ func TestUninstallByForceSaysWhoIsCutOff(t *testing.T) {
 	root := installedNode(t)
 	k := startKubelet(t, root)
 	k.Claim(kubelet.Owner{Namespace: "ns", Pod: "one", Container: "c"}, region, "dfl-fme.0")
-	r := uninstalls(t, root, "--force")
+	r := uninstalls(t, root, "--force", "--check")
+	if r.code != 0 || !strings.Contains(r.stderr, "--force: pods hold FPGAs, delete them first: ns/one") {
+		t.Errorf("--check: %+v", r)
+	}
+	if _, err := os.Stat(root + "/opt/inlay"); err != nil {
+		t.Errorf("--check took something away: %v", err)
+	}
+	r = uninstalls(t, root, "--force")
 	if r.code != 0 || !strings.Contains(r.stderr, "--force: pods hold FPGAs, delete them first: ns/one") {
 		t.Errorf("%+v", r)
 	}
@@ -141,6 +152,7 @@ func TestUninstallFindsThingsWhereTheHostHasThem(t *testing.T) {
 		"/data/etc/containers/oci/hooks.d/inlay-fpga.json":   "{}",
 		"/opt/hooks.d/inlay-fpga.json":                       "{}",
 		"/var/lib/inlay/policy.json":                         "{}",
+		"/data/state/configuration.yaml":                     "version: v1\n",
 		"/var/lib/kubelet/device-plugins/kubelet_checkpoint": "{}",
 	} {
 		if err := os.MkdirAll(filepath.Dir(root+file), 0o755); err != nil {
@@ -156,13 +168,14 @@ func TestUninstallFindsThingsWhereTheHostHasThem(t *testing.T) {
 	}
 	l.SetUnlinkOnClose(false)
 	l.Close()
-	r := uninstalls(t, root, "--podresources=", "--purge", "--hooks-dir", "/etc/containers/oci/hooks.d,/opt/hooks.d")
+	r := uninstalls(t, root, "--podresources=", "--purge", "--policy", root+"/var/lib/inlay/policy.json", "--state-dir", root+"/data/state", "--hooks-dir", "/etc/containers/oci/hooks.d,/opt/hooks.d")
 	if r.code != 0 || r.stderr != "" {
 		t.Fatalf("%+v", r)
 	}
 	for _, gone := range []string{
 		dead, root + "/run/cdi/intel.cdi.k8s.io-fpga-gate.yaml", root + "/data/etc/containers/oci/hooks.d/inlay-fpga.json",
 		root + "/opt/hooks.d/inlay-fpga.json", root + "/opt/inlay", root + "/var/lib/inlay",
+		root + "/data/state/configuration.yaml",
 	} {
 		if _, err := os.Lstat(gone); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(r.stdout, "removed  "+gone+"\n") {
 			t.Errorf("%s: %v\n%s", gone, err, r.stdout)

@@ -177,7 +177,7 @@ func (f *Folder) collect(kind string, wanted map[string]bool) error {
 		}
 		path := filepath.Join(f.dir, e.Name())
 		text, err := os.ReadFile(path)
-		if err == nil && kindOf(text) == kind {
+		if err == nil && IsFile(kind, e.Name(), text) {
 			err = os.Remove(path)
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -191,6 +191,10 @@ func (f *Folder) collect(kind string, wanted map[string]bool) error {
 func mayBe(kind, name string) bool {
 	return strings.HasPrefix(name, prefix(kind)) && strings.HasSuffix(name, extension)
 }
+
+// IsFile tells whether a file is one that Keep makes or collects: it is called as a device of the kind, and says that it
+// is of the kind.
+func IsFile(kind, name string, text []byte) bool { return mayBe(kind, name) && kindOf(text) == kind }
 
 // kindOf gives the kind that a file says it is of, empty where it says nothing.
 func kindOf(text []byte) string {

@@ -35,6 +35,15 @@ nodes:
 - names: [big-7]
   dsa: {driver: vfio-pci}
 `
+	const lists = `
+version: v1
+families: [qat, dsa]
+qat: {kernelVfDrivers: [6xxxvf, c6xxvf]}
+nodes:
+- names: [lab-*]
+  families: [gpu]
+  qat: {kernelVfDrivers: [d15xxvf]}
+`
 	for _, tt := range []struct {
 		name, file, node string
 		args             []string
@@ -46,6 +55,12 @@ nodes:
 		}},
 		{"another node's override", file, "small-1", nil, func(s *Settings) {
 			s.Families, s.SGX.EnclaveLimit, s.DSA.SharedDevNum = []string{"sgx", "dsa"}, 20, 5
+		}},
+		{"another node's override of a list", lists, "small-1", nil, func(s *Settings) {
+			s.Families, s.QAT.KernelVFDrivers = []string{"qat", "dsa"}, []string{"6xxxvf", "c6xxvf"}
+		}},
+		{"an override of a list", lists, "lab-7", nil, func(s *Settings) {
+			s.Families, s.QAT.KernelVFDrivers = []string{"gpu"}, []string{"d15xxvf"}
 		}},
 		{"an override by name", file, "exact", nil, func(s *Settings) {
 			s.Families, s.SGX.EnclaveLimit, s.DSA.SharedDevNum = []string{"sgx", "dsa"}, 40, 5
@@ -92,6 +107,7 @@ func TestAFileWithAMistakeIsRefusedAndTheMistakeNamed(t *testing.T) {
 		{"a field in other letters", "version: v1\nsgx: {EnclaveLimit: 3}", "EnclaveLimit"},
 		{"a field that is no user's", "version: v1\nsgx: {CDI: off}", "CDI"},
 		{"a field twice", "version: v1\nsgx: {enclaveLimit: 3, enclaveLimit: 4}", "enclaveLimit"},
+		{"a text where a list belongs", "version: v1\nqat: {kernelVfDrivers: '4xxxvf,420xxvf'}", "kernelVfDrivers"},
 		{"another type", "version: v1\nsgx: {enclaveLimit: many}", "enclaveLimit"},
 		{"a value that the family refuses", "version: v1\nsgx: {enclaveLimit: -3}", "sgx-enclave-limit: -3"},
 		{"a family that is not there", "version: v1\nfamilies: [tpu]", `families: "tpu"`},
@@ -122,17 +138,29 @@ func TestAFileWithAMistakeIsRefusedAndTheMistakeNamed(t *testing.T) {
 }
 
 func TestTheEffectiveConfigurationReadsBack(t *testing.T) {
-	want, err := Read([]byte("version: v1\nsgx: {enclaveLimit: 3}\nfamilies: [sgx, fpga]"), "", given(t, "--dsa-driver=vfio-pci"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := want.YAML()
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := Read(text, "node", nil)
-	if d := cmp.Diff(want, got); err != nil || d != "" {
-		t.Errorf("%v\n%s\n%s", err, d, text)
+	for _, tt := range []struct {
+		name, file string
+		args       []string
+	}{
+		{"defaults", "", nil},
+		{"numbers, and a flag", "version: v1\nsgx: {enclaveLimit: 3}\nfamilies: [sgx, fpga]", []string{"--dsa-driver=vfio-pci"}},
+		{"QAT, by the file", "version: v1\nqat: {kernelVfDrivers: [6xxxvf, c6xxvf], maxNumDevices: 3, allocationPolicy: packed, bind: false}", nil},
+		{"QAT, by flags", "", []string{"--qat-kernel-vf-drivers=6xxxvf,c6xxvf", "--qat-dpdk-driver=igb_uio"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			want, err := Read([]byte(tt.file), "", given(t, tt.args...))
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := want.YAML()
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := Read(text, "node", nil)
+			if d := cmp.Diff(want, got); err != nil || d != "" {
+				t.Errorf("%v\n%s\n%s", err, d, text)
+			}
+		})
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -118,8 +117,7 @@ func (s Settings) override(fields map[string]json.RawMessage, node string) (Sett
 		ours = ours || match && node != ""
 	}
 	delete(fields, "names")
-	with := s
-	with.Families = slices.Clone(s.Families)
+	with := s.copied()
 	if err := with.take(fields); err != nil {
 		return s, err
 	}

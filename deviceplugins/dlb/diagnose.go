@@ -3,7 +3,6 @@ package dlb
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/inlay-project/inlay/deviceplugins/plugin"
 	"github.com/inlay-project/inlay/deviceplugins/vfio"
@@ -33,7 +32,7 @@ func Diagnose(root *hostfs.Root) []plugin.Finding {
 	for _, fn := range functions {
 		d, err := vfio.Look(root, fn.Address)
 		if err != nil {
-			findings = append(findings, vfio.Finding(vfio.Devices+"/"+fn.Address, err))
+			findings = append(findings, vfio.Finding(vfio.Devices+"/"+fn.Address, err, driver))
 			continue
 		}
 		if d.Driver != driver {
@@ -48,11 +47,7 @@ func Diagnose(root *hostfs.Root) []plugin.Finding {
 		}
 	}
 	for _, s := range skipped {
-		f := plugin.Finding{Path: s.Path, Reason: s.Reason}
-		if strings.HasPrefix(s.Reason, "its node ") {
-			f.Remedy = "udevadm trigger --subsystem-match=" + driver + ", and see that the host's /dev is visible to this process"
-		}
-		findings = append(findings, f)
+		findings = append(findings, plugin.Finding{Path: s.Path, Reason: s.Reason, Remedy: plugin.Remedy(s.Reason, driver)})
 	}
 	return append(findings, unconfigured(found)...)
 }

@@ -9,7 +9,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	oci "github.com/opencontainers/runtime-spec/specs-go"
 	"k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
+	runtime "tags.cncf.io/container-device-interface/pkg/cdi"
 
 	"github.com/inlay-project/inlay/deviceplugins/cdi"
 	"github.com/inlay-project/inlay/deviceplugins/familytest"
@@ -230,6 +232,46 @@ func TestCDIFilesOfAnEarlierPluginAreKeptRight(t *testing.T) {
 	scan(t, family(t, root, o, func(c *Config) { c.CDI = folderOf }))
 	if got := folder(t, dir); len(got) != 0 {
 		t.Errorf("off leaves %v", got)
+	}
+}
+
+// The CDI folder is empty after a boot. Nothing tells then that a pod's old answer names a file, so none is made; what the
+// runtime says is in docs/diagnose.md.
+func TestAnOldCDINameEndsWithAReboot(t *testing.T) {
+	for _, mode := range []cdi.Mode{cdi.Auto, cdi.On} {
+		t.Run(string(mode), func(t *testing.T) {
+			root, o := golden(t, "i915-and-xe")
+			dir := root.Join("/var/run/cdi")
+			start := func() error { // a container of such a pod, as a runtime starts it
+				scan(t, family(t, root, o, func(c *Config) { c.CDI = cdi.New(dir, root) }))
+				cache, err := runtime.NewCache(runtime.WithSpecDirs(dir), runtime.WithAutoRefresh(false))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if cache.GetDevice(cdi.Name(Kind, "card0")) != nil {
+					return nil // the node in it is not looked for: it is none of this machine
+				}
+				_, err = cache.InjectDevices(&oci.Spec{}, cdi.Name(Kind, "card0"))
+				return err
+			}
+			o.CDI = cdi.On
+			if err := start(); err != nil {
+				t.Fatal(err)
+			}
+			o.CDI = mode
+			if err := start(); err != nil {
+				t.Errorf("before the reboot: %v", err)
+			}
+			if err := os.RemoveAll(dir); err != nil {
+				t.Fatal(err)
+			}
+			switch err := start(); {
+			case mode == cdi.On && err != nil:
+				t.Errorf("after it: %v", err)
+			case mode == cdi.Auto && (err == nil || !strings.Contains(err.Error(), "unresolvable CDI devices intel.cdi.k8s.io/gpu=card0")):
+				t.Errorf("after it: %v", err)
+			}
+		})
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,20 +19,27 @@ import (
 // byPathRoot is the folder of the cards' folders of links.
 func (f *Family) byPathRoot() string { return filepath.Join(f.c.RunDir, "gpu", "by-path") }
 
-// prepare makes the folders of links what the cards have, in the mode "single", and takes the others away. What fails is
-// said; containers get their mounts all the same.
-func (f *Family) prepare(cards []Card, mode string) (skipped []plugin.Skipped) {
+// prepare makes the folders of links what the cards have, in the mode "single", and takes the others away. That of a card
+// which is there and cannot be read stays as it is: its containers may be made anew. What fails is said; containers get
+// their mounts all the same.
+func (f *Family) prepare(found Inventory, mode string) (skipped []plugin.Skipped) {
 	if f.c.RunDir == "" {
 		return nil
 	}
 	root := f.byPathRoot()
-	fail := func(path string, err error) {
-		skipped = append(skipped, plugin.Skipped{Path: path, Reason: fmt.Sprintf("folder of by-path links for inlay-nri: %v", err)})
+	fail := func(place string, err error) {
+		skipped = append(skipped, plugin.Skipped{Path: place, Reason: fmt.Sprintf("folder of by-path links for inlay-nri: %v", err)})
 	}
-	wanted := map[string]map[string]string{}
-	for i := range cards {
-		if links := cards[i].relativeLinks(); mode == ByPathSingle && len(links) > 0 && cards[i].VFs == 0 {
-			wanted[cards[i].Name] = links
+	wanted, stays := map[string]map[string]string{}, map[string]bool{}
+	if mode == ByPathSingle {
+		for i := range found.Cards {
+			c := &found.Cards[i]
+			if links := c.relativeLinks(); len(links) > 0 && c.VFs == 0 {
+				wanted[c.Name] = links
+			}
+		}
+		for _, s := range found.Skipped {
+			stays[path.Base(s.Path)] = true
 		}
 	}
 	present, err := os.ReadDir(root)
@@ -40,7 +48,7 @@ func (f *Family) prepare(cards []Card, mode string) (skipped []plugin.Skipped) {
 		return skipped
 	}
 	for _, e := range present {
-		if name := e.Name(); wanted[name] == nil && isFolderOfLinks(name) {
+		if name := e.Name(); wanted[name] == nil && !stays[name] && isFolderOfLinks(name) {
 			if err := os.RemoveAll(filepath.Join(root, name)); err != nil {
 				fail(filepath.Join(root, name), err)
 			}

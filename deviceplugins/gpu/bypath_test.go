@@ -111,6 +111,52 @@ func TestFoldersFollowTheCards(t *testing.T) {
 	}
 }
 
+// The folder of a card that could not be read for one scan was emptied, and was another one after it.
+func TestACardThatIsUnreadableForOneScanKeepsItsFolder(t *testing.T) {
+	root, run := empty(t), t.TempDir()
+	plug(t, root, 0, "xe")
+	plug(t, root, 1, "xe")
+	f := family(t, root, DefaultOptions(), inRunDir(run))
+	scan(t, f)
+	place := filepath.Join(run, "gpu/by-path/card1")
+	before, err := os.Stat(place)
+	if err != nil {
+		t.Fatal(err)
+	}
+	links := prepared(t, run)
+	file := root.Join("/sys/devices/pci0000:00/0000:00:01.0/0000:01:00.0/sriov_numvfs")
+	for _, step := range []struct {
+		name, text string
+		family     *Family
+		skipped    int
+	}{
+		{"unreadable", "?\n", f, 0}, // known, so it is Unhealthy
+		{"still so after a restart of the program", "?\n", family(t, root, DefaultOptions(), inRunDir(run)), 1},
+		{"well again", "0\n", f, 0},
+	} {
+		if err := os.WriteFile(file, []byte(step.text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, skipped, err := step.family.Scan(t.Context()); err != nil || len(skipped) != step.skipped {
+			t.Fatalf("%s: %v, left out: %v", step.name, err, skipped)
+		}
+		if after, err := os.Stat(place); err != nil || !os.SameFile(before, after) {
+			t.Errorf("%s: the folder is another: %v", step.name, err)
+		}
+		if diff := cmp.Diff(links, prepared(t, run)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", step.name, diff)
+		}
+	}
+	if err := os.WriteFile(file, []byte("?\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	f.Configure(parse(t, "--gpu-bypath=none"))
+	scan(t, f)
+	if left := prepared(t, run); len(left) > 0 {
+		t.Errorf("links that are not wanted: %v", left)
+	}
+}
+
 // A reader that has opened the folder sees the old one or the new one, whole.
 func TestAFolderIsReplacedWhole(t *testing.T) {
 	root, run := empty(t), t.TempDir()

@@ -12,7 +12,10 @@ import (
 	"github.com/inlay-project/inlay/internal/hostfs"
 )
 
-const pciDir = "/sys/bus/pci/devices"
+const (
+	pciDir    = "/sys/bus/pci/devices"
+	subsystem = "drm"
+)
 
 // Diagnose implements plugin.Diagnoser.
 func (f *Family) Diagnose(_ context.Context) []plugin.Finding {
@@ -43,7 +46,7 @@ func diagnose(root *hostfs.Root, found Inventory, o Options) (findings []plugin.
 	}
 	known := map[string]bool{}
 	for _, s := range found.Skipped {
-		add(s.Path, "ls -l "+nodeDir+" "+s.Path+"/device/", "%s", s.Reason)
+		add(s.Path, plugin.Remedy(s.Reason, subsystem), "%s", s.Reason)
 		if real, err := root.Resolve(s.Path + "/device"); err == nil {
 			known[real] = true
 		}
@@ -62,7 +65,7 @@ func diagnose(root *hostfs.Root, found Inventory, o Options) (findings []plugin.
 			add(c.SysPath, "echo 0 > "+c.SRIOV, "%s", c.divided())
 		case !linked:
 			linked = true // said once
-			add(byPathDir, "udevadm trigger --subsystem-match=drm", "there is no such folder, so containers get no links by PCI address")
+			add(byPathDir, "udevadm trigger --subsystem-match="+subsystem, "there is no such folder, so containers get no links by PCI address")
 		}
 	}
 	return append(findings, withoutCard(root, known)...)

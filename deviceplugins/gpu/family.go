@@ -169,7 +169,7 @@ func (f *Family) Scan(ctx context.Context) (plugin.Inventory, []plugin.Skipped, 
 	if err != nil {
 		makeUnhealthy(inv, err)
 	}
-	skipped = append(skipped, f.prepare(found.Cards, o.ByPath)...)
+	skipped = append(skipped, f.prepare(found, o.ByPath)...)
 	f.note(found, o, sick || err != nil)
 	return inv, skipped, nil
 }

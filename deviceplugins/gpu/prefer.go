@@ -3,6 +3,7 @@ package gpu
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,8 +11,9 @@ import (
 	"github.com/inlay-project/inlay/deviceplugins/plugin"
 )
 
-// Prefer implements plugin.Preferrer: what has to be included comes first, the rest as the allocation policy says, and in
-// natural order where it does not care.
+// Prefer implements plugin.Preferrer: what has to be included comes first, the rest as the allocation policy says. Among
+// cards that are the same to it the one nearest to those that were picked comes next, and of several the first in natural
+// order.
 func (f *Family) Prefer(_ string, available []plugin.Device, must []string, size int) ([]string, error) {
 	f.mu.Lock()
 	policy, places := f.o.AllocationPolicy, f.places
@@ -22,11 +24,11 @@ func (f *Family) Prefer(_ string, available []plugin.Device, must []string, size
 	s := newSelection(available, must, size)
 	switch policy {
 	case PolicyBalanced:
-		s.balance()
+		s.balance(newNeighbourhood(s.stacks, places))
 	case PolicyPacked:
-		s.pack(places)
+		s.pack(newNeighbourhood(s.stacks, places))
 	default:
-		s.spread()
+		s.spread(newNeighbourhood(s.stacks, places))
 	}
 	return s.picked, nil
 }
@@ -107,45 +109,55 @@ func (s *selection) take(from *stack, n int) {
 	from.used += n
 }
 
-// spread takes a device of each card that has none yet, then the others in order.
-func (s *selection) spread() {
-	for _, st := range s.stacks {
-		if st.used == 0 {
-			s.take(st, 1)
+// begin makes the cards of what has to be included those that the others are near to. It tells whether there are any.
+func (s *selection) begin(near *neighbourhood) (certain bool) {
+	for i, st := range s.stacks {
+		if st.first {
+			near.joined(i)
+			certain = true
 		}
+	}
+	return certain
+}
+
+// spread takes a device of each card that has none yet, each time of the nearest to those before, then the others in order.
+func (s *selection) spread(near *neighbourhood) {
+	s.begin(near)
+	for i := near.next(); i >= 0 && s.left() > 0; i = near.next() {
+		s.take(s.stacks[i], 1)
+		near.joined(i)
 	}
 	for _, st := range s.stacks {
 		s.take(st, s.left())
 	}
 }
 
-// balance takes from the card with the most free shares, again and again.
-func (s *selection) balance() {
+// balance takes from the card with the most free shares, again and again, and of several from the nearest to those before.
+func (s *selection) balance(near *neighbourhood) {
+	s.begin(near)
 	for s.left() > 0 {
-		most := s.stacks[0]
-		for _, st := range s.stacks[1:] {
-			if len(st.free) > len(most.free) {
-				most = st
+		most := 0
+		for i, st := range s.stacks {
+			if c := cmp.Compare(len(st.free), len(s.stacks[most].free)); c > 0 || c == 0 && near.to[i] > near.to[most] {
+				most = i
 			}
 		}
-		s.take(most, 1)
+		s.take(s.stacks[most], 1)
+		near.joined(most)
 	}
 }
 
 // pack fills one card, and then the cards nearest to those that it has. It begins at the cards of what has to be
 // included; else at the fullest card that has room for all, so that a card which is free stays free; else in the nearest
 // neighbourhood that has, at the card with the most room.
-func (s *selection) pack(places map[string]place) {
-	near := newNeighbourhood(s.stacks, places)
-	begin := false
-	for i, st := range s.stacks {
+func (s *selection) pack(near *neighbourhood) {
+	certain := s.begin(near)
+	for _, st := range s.stacks {
 		if st.first {
-			begin = true
 			s.take(st, s.left())
-			near.joined(i)
 		}
 	}
-	if !begin && s.left() > 0 {
+	if !certain && s.left() > 0 {
 		i := s.start(near)
 		s.take(s.stacks[i], s.left())
 		near.joined(i)
@@ -239,9 +251,15 @@ func (n *neighbourhood) closeness(a, b int) int {
 	return 0
 }
 
+// itself is how near a card is to itself.
+const itself = math.MaxInt
+
 // joined makes a card one of those that the others are near to.
 func (n *neighbourhood) joined(card int) {
-	n.done[card] = true
+	if n.done[card] {
+		return
+	}
+	n.done[card], n.to[card] = true, itself
 	for i := range n.stacks {
 		if !n.done[i] {
 			n.to[i] = max(n.to[i], n.closeness(card, i))
@@ -249,7 +267,7 @@ func (n *neighbourhood) joined(card int) {
 	}
 }
 
-// next is the nearest card that has anything free.
+// next is the nearest of the other cards that have anything free, -1 where none has.
 func (n *neighbourhood) next() int {
 	best := -1
 	for i, st := range n.stacks {

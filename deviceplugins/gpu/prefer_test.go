@@ -46,27 +46,34 @@ func TestPreference(t *testing.T) {
 		size                    int
 		want                    string
 	}{
-		"none: a card for each":                   {"none", "card0*2 card1*2 card2*2", "", 3, "card0-0 card1-0 card2-0"},
-		"none: then the rest in order":            {"none", "card0*3 card2*2", "", 4, "card0-0 card2-0 card0-1 card0-2"},
-		"none: natural order":                     {"none", "card10 card2 card1", "", 2, "card1-0 card2-0"},
-		"none: a certain one has its card":        {"none", "card0*2 card1*2", "card0-1", 2, "card0-1 card1-0"},
-		"none: only certain ones":                 {"none", "card0*2 card1*2", "card1-1 card0-1", 2, "card1-1 card0-1"},
-		"balanced: the most free":                 {"balanced", "card0*1 card1*3 card2*2", "", 3, "card1-0 card1-1 card2-0"},
-		"balanced: ties in natural order":         {"balanced", "card10*2 card2*2", "", 2, "card2-0 card10-0"},
-		"balanced: what is certain is not free":   {"balanced", "card0*3 card1*3", "card0-0", 2, "card0-0 card1-0"},
-		"balanced: all":                           {"balanced", "card0*2 card1", "", 3, "card0-0 card0-1 card1-0"},
-		"packed: one card, the fullest that does": {"packed", "card0*4 card1*2 card2*3", "", 2, "card1-0 card1-1"},
-		"packed: natural order":                   {"packed", "card10 card2", "", 1, "card2-0"},
-		"packed: the same switch":                 {"packed", "card0 card2 card10 card3 card4", "", 2, "card3-0 card10-0"},
-		"packed: the same root port":              {"packed", "card0 card2 card10 card3 card4", "", 3, "card3-0 card10-0 card4-0"},
-		"packed: then the same NUMA node":         {"packed", "card0 card3 card4 card5", "", 3, "card3-0 card4-0 card5-0"},
-		"packed: a switch that fits exactly":      {"packed", "card0*2 card1*2 card3*3 card10*3", "", 4, "card0-0 card0-1 card1-0 card1-1"},
-		"packed: the roomiest card first":         {"packed", "card3*1 card10*2 card4*1", "", 3, "card10-0 card10-1 card3-0"},
-		"packed: at what is certain":              {"packed", "card0*4 card1 card10*2 card3*2", "card10-1", 4, "card10-1 card10-0 card3-0 card3-1"},
-		"packed: near what is certain":            {"packed", "card0*4 card2 card1*4 card4", "card0-0 card0-1 card0-2 card0-3", 5, "card0-0 card0-1 card0-2 card0-3 card1-0"},
-		"packed: over everything":                 {"packed", "card0 card2 card3", "", 3, "card0-0 card2-0 card3-0"},
-		"packed: cards of unknown places":         {"packed", "card20 card21 card3 card10", "", 2, "card3-0 card10-0"},
-		"the observer's":                          {"packed", "", "", 0, ""},
+		"none: a card for each":                    {"none", "card0*2 card1*2 card2*2", "", 3, "card0-0 card1-0 card2-0"},
+		"none: then the rest in order":             {"none", "card0*3 card2*2", "", 4, "card0-0 card2-0 card0-1 card0-2"},
+		"none: natural order":                      {"none", "card10 card2 card1", "", 2, "card1-0 card2-0"},
+		"none: a certain one has its card":         {"none", "card0*2 card1*2", "card0-1", 2, "card0-1 card1-0"},
+		"none: near what is certain":               {"none", "card0 card2 card3 card4 card10", "card10-0", 3, "card10-0 card3-0 card4-0"},
+		"none: near what came before":              {"none", "card2 card3*2 card4 card10", "", 3, "card2-0 card3-0 card10-0"},
+		"none: the same NUMA node":                 {"none", "card0 card3 card5", "card5-0", 2, "card5-0 card3-0"},
+		"none: unknown places in natural order":    {"none", "card10 card20 card21 card3", "card21-0", 3, "card21-0 card3-0 card10-0"},
+		"none: only certain ones":                  {"none", "card0*2 card1*2", "card1-1 card0-1", 2, "card1-1 card0-1"},
+		"balanced: the most free":                  {"balanced", "card0*1 card1*3 card2*2", "", 3, "card1-0 card1-1 card2-0"},
+		"balanced: ties in natural order":          {"balanced", "card10*2 card2*2", "", 2, "card2-0 card10-0"},
+		"balanced: what is certain is not free":    {"balanced", "card0*3 card1*3", "card0-0", 2, "card0-0 card1-0"},
+		"balanced: all":                            {"balanced", "card0*2 card1", "", 3, "card0-0 card0-1 card1-0"},
+		"balanced: of equals the same switch":      {"balanced", "card0*2 card10*2 card3*2 card4*2", "card10-1", 3, "card10-1 card3-0 card4-0"},
+		"balanced: of equals the same NUMA node":   {"balanced", "card0*2 card3*2 card5*2", "card5-1", 2, "card5-1 card3-0"},
+		"balanced: the most free, not the nearest": {"balanced", "card0*3 card10*2 card3*2", "card10-1", 2, "card10-1 card0-0"},
+		"packed: one card, the fullest that does":  {"packed", "card0*4 card1*2 card2*3", "", 2, "card1-0 card1-1"},
+		"packed: natural order":                    {"packed", "card10 card2", "", 1, "card2-0"},
+		"packed: the same switch":                  {"packed", "card0 card2 card10 card3 card4", "", 2, "card3-0 card10-0"},
+		"packed: the same root port":               {"packed", "card0 card2 card10 card3 card4", "", 3, "card3-0 card10-0 card4-0"},
+		"packed: then the same NUMA node":          {"packed", "card0 card3 card4 card5", "", 3, "card3-0 card4-0 card5-0"},
+		"packed: a switch that fits exactly":       {"packed", "card0*2 card1*2 card3*3 card10*3", "", 4, "card0-0 card0-1 card1-0 card1-1"},
+		"packed: the roomiest card first":          {"packed", "card3*1 card10*2 card4*1", "", 3, "card10-0 card10-1 card3-0"},
+		"packed: at what is certain":               {"packed", "card0*4 card1 card10*2 card3*2", "card10-1", 4, "card10-1 card10-0 card3-0 card3-1"},
+		"packed: near what is certain":             {"packed", "card0*4 card2 card1*4 card4", "card0-0 card0-1 card0-2 card0-3", 5, "card0-0 card0-1 card0-2 card0-3 card1-0"},
+		"packed: over everything":                  {"packed", "card0 card2 card3", "", 3, "card0-0 card2-0 card3-0"},
+		"packed: cards of unknown places":          {"packed", "card20 card21 card3 card10", "", 2, "card3-0 card10-0"},
+		"the observer's":                           {"packed", "", "", 0, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := family(t, empty(t), parse(t, "--gpu-allocation-policy="+c.policy))
@@ -79,6 +86,10 @@ func TestPreference(t *testing.T) {
 			}
 			if diff := cmp.Diff(before, given); diff != "" {
 				t.Errorf("the engine's list was changed:\n%s", diff)
+			}
+			slices.Reverse(given)
+			if again, err := f.Prefer("gpu.intel.com/xe", given, strings.Fields(c.must), c.size); err != nil || !slices.Equal(got, again) {
+				t.Errorf("of another order of the same: %v, %v", again, err)
 			}
 		})
 	}

@@ -32,7 +32,7 @@ func (f *Family) scanWSL(ctx context.Context, o Options) (plugin.Inventory, []pl
 		f.c.Log.WithError(err).Debug("CDI files of cards")
 	}
 	clear(f.memory)
-	f.prepare(nil, ByPathNone)
+	f.prepare(Inventory{}, ByPathNone)
 	f.noteWSL()
 	if !f.c.Root.Exists(dxg) {
 		return plugin.Inventory{}, []plugin.Skipped{{Path: dxg, Reason: "gpu-wsl is set, and this is no WSL guest with a GPU"}}, nil

@@ -2,19 +2,22 @@ package idxd
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/inlay-project/inlay/deviceplugins/vfio"
 	"github.com/inlay-project/inlay/internal/hostfs"
 	"github.com/inlay-project/inlay/internal/pciaddr"
 )
 
 // busFolder holds a link for each device, queue, group and engine of the driver; for each open queue too (file0).
 const busFolder = "/sys/bus/dsa/devices"
+
+// subsystem is that bus, of IAA too.
+const subsystem = "dsa"
 
 // The words of the attribute state, of devices and of queues.
 const (
@@ -98,13 +101,9 @@ func readQueue(root *hostfs.Root, dir, name string) queue {
 	return q
 }
 
-// unreadable says what could not be read; where that is a matter of rights, with the way out.
+// unreadable says what could not be read.
 func unreadable(what string, err error) error {
-	o := &vfio.Obstacle{Reason: what + " cannot be read: " + cause(err)}
-	if errors.Is(err, fs.ErrPermission) {
-		o.Remedy = "run inlay-deviceplugin as root, with the host's /sys and /dev"
-	}
-	return o
+	return fmt.Errorf("%s cannot be read: %s", what, cause(err))
 }
 
 // cause is an error of the file system without the path, which stands beside it.

@@ -62,7 +62,7 @@ func (q queue) kernels() string {
 func asFindings(notes []plugin.Skipped) []plugin.Finding {
 	var findings []plugin.Finding
 	for _, n := range notes {
-		findings = append(findings, plugin.Finding{Path: n.Path, Reason: n.Reason})
+		findings = append(findings, plugin.Finding{Path: n.Path, Reason: n.Reason, Remedy: plugin.Remedy(n.Reason, "")})
 	}
 	return findings
 }
@@ -83,7 +83,7 @@ func withoutDriver(root *hostfs.Root, kind Kind, devices []device) []plugin.Find
 		d, err := vfio.Look(root, f.Address)
 		switch loaded := root.Exists(vfio.Drivers + "/" + string(DriverIDXD)); {
 		case err != nil:
-			finding = vfio.Finding(finding.Path, unreadable("it", err))
+			finding = vfio.Finding(finding.Path, unreadable("it", err), subsystem)
 		case !loaded && d.Driver == "":
 			finding.Reason, finding.Remedy = "it has no driver: the module idxd is not loaded", "modprobe idxd"
 		case vfio.IsDriver(d.Driver):
@@ -108,9 +108,11 @@ func ofDevice(root *hostfs.Root, d device) []plugin.Finding {
 		findings = append(findings, plugin.Finding{Path: path, Reason: fmt.Sprintf(format, args...), Remedy: remedy})
 	}
 	var disabled, enabled []queue
+	unread := false
 	for _, q := range d.queues {
 		switch {
 		case q.err != nil:
+			unread = true // it may be configured
 		case q.state == stateEnabled:
 			enabled = append(enabled, q)
 			if q.isKernels() {
@@ -127,7 +129,7 @@ func ofDevice(root *hostfs.Root, d device) []plugin.Finding {
 			reset = fmt.Sprintf("echo 1 > %s/%s/reset, then configure it again; if it halts again: the kernel's log", vfio.Devices, address)
 		}
 		add(d.dir, reset, "the hardware has halted%s", lastStatus(root, d))
-	case len(enabled)+len(disabled) == 0:
+	case len(enabled)+len(disabled) == 0 && !unread:
 		add(d.dir, "accel-config load-config -e -c FILE, or accel-config config-user-default", "no work queue is configured")
 	case d.state == stateDisabled:
 		add(d.dir, "accel-config enable-device "+d.name, "it is disabled%s", lastStatus(root, d))

@@ -34,7 +34,7 @@ type Inventory struct {
 
 func (inv *Inventory) skip(path string, err error) {
 	inv.Skipped = append(inv.Skipped, plugin.Skipped{Path: path, Reason: err.Error()})
-	inv.findings = append(inv.findings, vfio.Finding(path, err))
+	inv.findings = append(inv.findings, vfio.Finding(path, err, subsystem))
 }
 
 // noteTopology: a device whose NUMA node cannot be told is offered without a hint.

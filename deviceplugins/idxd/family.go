@@ -116,7 +116,7 @@ func (f *Family) Watch() plugin.Watch {
 		folder("/dev/vfio/devices", nil)
 		return w
 	}
-	w.Subsystems, w.Ignore = []string{"dsa"}, isOpened
+	w.Subsystems, w.Ignore = []string{subsystem}, isOpened
 	folder("/dev/"+f.kind.facts().prefix, func(name string) bool { _, ok := parseQueue(name); return ok })
 	folder(charFolder, f.isCompanion)
 	return w

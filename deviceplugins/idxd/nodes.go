@@ -44,7 +44,7 @@ func queueNodes(root *hostfs.Root, kind Kind, d device, q queue) (nodes []plugin
 func udev(format string, args ...any) error {
 	return &vfio.Obstacle{
 		Reason: fmt.Sprintf(format, args...),
-		Remedy: "udevadm trigger --action=add --subsystem-match=dsa && udevadm settle; the plugin must see the host's /dev",
+		Remedy: "udevadm trigger --action=add --subsystem-match=" + subsystem + " && udevadm settle; the plugin must see the host's /dev",
 	}
 }
 

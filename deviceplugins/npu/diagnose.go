@@ -41,13 +41,13 @@ func (u Unit) unknown() string {
 func diagnose(root *hostfs.Root, found Inventory) (findings []plugin.Finding) {
 	seen := map[string]bool{}
 	for _, s := range found.Skipped {
-		findings = append(findings, plugin.Finding{Path: s.Path, Reason: s.Reason, Remedy: "ls -l " + nodeDir + " " + s.Path + "/device/"})
+		findings = append(findings, plugin.Finding{Path: s.Path, Reason: s.Reason, Remedy: plugin.Remedy(s.Reason, "accel")})
 		if real, err := root.Resolve(s.Path + "/device"); err == nil {
 			seen[real] = true
 		}
 	}
 	for _, u := range found.Unknown {
-		findings = append(findings, plugin.Finding{Path: u.SysPath, Reason: u.unknown()})
+		findings = append(findings, plugin.Finding{Path: u.SysPath, Reason: u.unknown(), Remedy: "a newer release of Inlay, if it is one"})
 	}
 	for _, u := range found.Units {
 		seen[u.SysPath] = true

@@ -6,12 +6,14 @@
 //
 // A Family is a name and a Scan: a function of the host tree that gives an Inventory, which is full resource names with
 // their devices. That is all; the example of this package is a whole device plugin in 30 lines. A family that can do more
-// has one of these methods as well, and the engine finds them:
+// has one of these methods as well, and the engine finds them (all but the last, which is for a command such as doctor):
 //
-//	Watch     what a change looks like: uevent subsystems, folders, values without events    (Watcher)
+//	Watch     what a change looks like: uevent subsystems, folders, values without events,
+//	          and Queries: files whose reading asks the hardware, once an audit             (Watcher)
 //	Allocate  the answer for a container; without it the devices' Grants are put together    (Allocator)
 //	Prefer    which devices go well together                                                 (Preferrer)
 //	PreStart  a last word before each start of a container                                   (PreStarter)
+//	Diagnose  why there is nothing, or less than there is, and what would help               (Diagnoser)
 //
 // Rules for a Scan: no such hardware is an empty inventory and no error. What is there but cannot be read is Skipped, with
 // its path and the reason. What was offered and is sick stays in the inventory with Health Unhealthy and a Reason. An

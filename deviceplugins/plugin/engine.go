@@ -50,10 +50,10 @@ type Interest struct {
 	Changed func()
 }
 
-// Events is a source of uevents, as uevent.Conn is one.
+// Events is a source of uevents; the kernel's is one.
 type Events interface {
-	// Receive waits for the next event. After uevent.ErrOverflow it can be called again, after any other error not.
-	Receive(ctx context.Context) (uevent.Event, error)
+	// Receive waits for the next event. After ErrEventOverflow it can be called again, after any other error not.
+	Receive(ctx context.Context) (Event, error)
 	Close() error
 }
 
@@ -251,7 +251,7 @@ func (e *Engine) listen(ctx context.Context) {
 		switch {
 		case ctx.Err() != nil:
 			return
-		case errors.Is(err, uevent.ErrOverflow):
+		case errors.Is(err, ErrEventOverflow):
 			for _, s := range e.scanners {
 				s.trigger("uevent", now)
 			}

@@ -9,8 +9,8 @@ import (
 	"github.com/inlay-project/inlay/internal/uevent"
 )
 
-// Family knows one kind of device. Its optional abilities are the interfaces Watcher, Allocator, Preferrer and PreStarter:
-// the engine uses those that the value has.
+// Family knows one kind of device. Its optional abilities are the interfaces Watcher, Allocator, Preferrer and PreStarter,
+// of which the engine uses those that the value has, and Diagnoser, which is for a command that explains a node to a person.
 type Family interface {
 	// Name is short and for people: "fpga".
 	Name() string
@@ -33,7 +33,7 @@ type Watch struct {
 	Subsystems []string
 	// Ignore passes over events of these subsystems by what they are about, such as devices that come and go with every
 	// open of a node. Nil passes over none. It is called for each event and must be quick.
-	Ignore func(uevent.Event) bool
+	Ignore func(Event) bool
 	// Folders in which names come and go (or, with Content, files are written): /dev, the CDI folder, the run folder.
 	// Paths are as this process sees them. Not below /sys: the kernel tells nothing there.
 	Folders []Folder
@@ -54,6 +54,12 @@ type Watch struct {
 
 // Folder is one watched folder.
 type Folder = folderwatch.Folder
+
+// Event is one message of the kernel about a device.
+type Event = uevent.Event
+
+// ErrEventOverflow says that the kernel dropped events because nobody read in time: everything is scanned.
+var ErrEventOverflow = uevent.ErrOverflow
 
 // Allocator is a Family that answers Allocate itself. The default is Merge.
 type Allocator interface {

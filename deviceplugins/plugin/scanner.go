@@ -12,7 +12,6 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/inlay-project/inlay/internal/folderwatch"
-	"github.com/inlay-project/inlay/internal/uevent"
 )
 
 // The first event of a burst scans at once, the rest together after a pause: as long as the scan took, within these, and
@@ -106,7 +105,7 @@ func (s *scanner) trigger(source string, since time.Time) {
 }
 
 // wants reports whether a uevent matters to the family.
-func (s *scanner) wants(event uevent.Event) bool {
+func (s *scanner) wants(event Event) bool {
 	s.mu.Lock()
 	watch := s.watch
 	s.mu.Unlock()

@@ -37,7 +37,7 @@ func Diagnose(root *hostfs.Root, o Options) []plugin.Finding {
 		})
 	}
 	for _, s := range found.Skipped {
-		findings = append(findings, plugin.Finding{Path: s.Path, Reason: s.Reason})
+		findings = append(findings, plugin.Finding{Path: s.Path, Reason: s.Reason, Remedy: plugin.Remedy(s.Reason, vfio.Subsystem)})
 	}
 	return findings
 }
@@ -54,7 +54,7 @@ func unclaimed(root *hostfs.Root, o Options, found Inventory) []plugin.Finding {
 			}
 			d, err := vfio.Look(root, pf.Address)
 			if err != nil {
-				findings = append(findings, vfio.Finding(vfio.Devices+"/"+pf.Address, err))
+				findings = append(findings, vfio.Finding(vfio.Devices+"/"+pf.Address, err, vfio.Subsystem))
 				continue
 			}
 			if finding, ok := k.unclaimedPF(root, d, enabled); ok {
@@ -148,7 +148,7 @@ func obstacles(root *hostfs.Root, o Options, found Inventory) []plugin.Finding {
 		if v.PF != nil {
 			where = v.PF.SysPath
 		}
-		f := vfio.Finding(where, err)
+		f := vfio.Finding(where, err, vfio.Subsystem)
 		// A command names the VF, and is the same for all of them but for that name.
 		command := strings.ReplaceAll(f.Remedy, v.Address, "<VF>")
 		at := slices.IndexFunc(groups, func(g group) bool {

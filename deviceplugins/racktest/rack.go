@@ -76,7 +76,7 @@ func (r Rack) Unplug(family string, i int) error {
 	return nil
 }
 
-// Break makes the i-th device of a family one that cannot be offered, in the way that each breaks.
+// Break makes the i-th device of a family, or of a variant by VFIO, one that cannot be offered, in the way that each breaks.
 func (r Rack) Break(family string, i int) error {
 	victim := map[string]string{
 		"gpu": fmt.Sprintf("sys/devices/pci0000:a0/%s/vendor", pci("a0", i)),
@@ -85,6 +85,10 @@ func (r Rack) Break(family string, i int) error {
 		"dsa": fmt.Sprintf("dev/dsa/wq%d.%d", i/8, i%8),
 		"iaa": fmt.Sprintf("dev/iax/wq%d.%d", iaxNumber(i), i%8),
 		"dlb": fmt.Sprintf("sys/class/dlb2/dlb%d/device/sriov_numvfs", i),
+
+		"qat-dc":   fmt.Sprintf("dev/vfio/%d", dcGroups+i),
+		"dsa-vfio": fmt.Sprintf("dev/vfio/%d", dsaGroups+i),
+		"iaa-vfio": fmt.Sprintf("dev/vfio/%d", iaaGroups+i),
 	}[family]
 	if victim == "" {
 		return fmt.Errorf("no family %s", family)

@@ -15,7 +15,7 @@ func (f *Family) Diagnose(context.Context) []plugin.Finding {
 	var findings []plugin.Finding
 	_, skipped := Discover(root, o)
 	for _, s := range skipped {
-		findings = append(findings, plugin.Finding{Path: s.Path, Reason: s.Reason, Remedy: remedy(s.Path)})
+		findings = append(findings, plugin.Finding{Path: s.Path, Reason: s.Reason, Remedy: remedy(s)})
 	}
 	switch flags := cpuFlags(root); {
 	case len(findings) > 0 || check(root, enclave) == nil:
@@ -38,11 +38,11 @@ func (f *Family) Diagnose(context.Context) []plugin.Finding {
 	return findings
 }
 
-func remedy(path string) string {
-	if strings.HasPrefix(path, Domain) {
+func remedy(s plugin.Skipped) string {
+	if strings.HasPrefix(s.Path, Domain) {
 		return "--cdi auto"
 	}
-	return "udevadm trigger --subsystem-match=misc"
+	return plugin.Remedy(s.Reason, "misc")
 }
 
 const cpuInfo = "/proc/cpuinfo"

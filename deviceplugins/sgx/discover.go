@@ -22,7 +22,8 @@ const (
 // The CDI device by which a container gets the firmware's variables: a file system of its own type, which the device
 // plugin API cannot mount.
 const (
-	cdiKind  = "intel.cdi.k8s.io/sgx"
+	// Kind is that of the family's CDI device.
+	Kind     = "intel.cdi.k8s.io/sgx"
 	efivarfs = "efivarfs"
 )
 
@@ -58,7 +59,7 @@ func Discover(root *hostfs.Root, o Options) (plugin.Inventory, []plugin.Skipped)
 		return inv, []plugin.Skipped{{Path: Domain + "registration", Reason: "its mount of efivarfs needs CDI, which is off"}}
 	}
 	registration := grant(enclave, provision)
-	registration.CDI = []string{cdi.Name(cdiKind, efivarfs)}
+	registration.CDI = []string{cdi.Name(Kind, efivarfs)}
 	inv[Domain+"registration"] = []plugin.Device{{ID: "registration-1", Grant: registration}}
 	return inv, nil
 }

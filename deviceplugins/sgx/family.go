@@ -94,7 +94,7 @@ func (f *Family) keepCDI(inv plugin.Inventory) error {
 			Options: []string{"rw", "nosuid", "nodev", "noexec", "relatime"},
 		}}}})
 	}
-	return f.c.CDI.Keep(cdiKind, devices)
+	return f.c.CDI.Keep(Kind, devices)
 }
 
 // Watch implements plugin.Watcher: the driver makes its nodes when it is loaded, and nothing else ever changes.
@@ -107,7 +107,7 @@ func (f *Family) Watch() plugin.Watch {
 		Values: []string{f.c.Root.Join("/sys/class/misc/sgx_enclave/dev")},
 	}
 	if f.c.CDI != nil && f.settings().DCAPInfraResources {
-		w.Folders = append(w.Folders, f.c.CDI.Watch(cdiKind))
+		w.Folders = append(w.Folders, f.c.CDI.Watch(Kind))
 	}
 	return w
 }

@@ -3,6 +3,7 @@ package sgx
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -84,6 +85,9 @@ func TestTheLimitIsOneAPodUnlessSaid_S2(t *testing.T) {
 		{"given", "", func(o *Options) { o.EnclaveLimit, o.ProvisionLimit = 20, 3 }, 20, 3},
 		{"none", "", func(o *Options) { o.EnclaveLimit = 0 }, 0, 110},
 		{"PODS_PER_CORE that is no number", "many", func(*Options) {}, 110, 110},
+		{"PODS_PER_CORE 3", "3", func(*Options) {}, 3 * runtime.NumCPU(), 3 * runtime.NumCPU()},
+		{"PODS_PER_CORE 0", "0", func(*Options) {}, 0, 0},
+		{"PODS_PER_CORE beyond all bounds", "99999999999", func(o *Options) { o.ProvisionLimit = 1 }, 100_000, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Setenv("PODS_PER_CORE", tt.env)
@@ -95,11 +99,36 @@ func TestTheLimitIsOneAPodUnlessSaid_S2(t *testing.T) {
 			}
 		})
 	}
-	t.Setenv("PODS_PER_CORE", "0")
-	zero := DefaultOptions().EnclaveLimit
-	t.Setenv("PODS_PER_CORE", "3")
-	if got := DefaultOptions().EnclaveLimit; zero != 110 || got%3 != 0 || got == 110 {
-		t.Errorf("PODS_PER_CORE 0 gives %d, 3 gives %d", zero, got)
+}
+
+// A variable of the kubelet's set-up must not keep the process from starting, whatever it says.
+func TestThePodsOfACoreAreCountedAndBounded(t *testing.T) {
+	for _, tt := range []struct {
+		perCore    string
+		processors int
+		want       int
+	}{
+		{"", 8, 110},
+		{"many", 8, 110},
+		{"-1", 8, 110},
+		{"1.5", 8, 110},
+		{" 3", 8, 110},
+		{"0", 8, 0},
+		{"3", 8, 24},
+		{"10", 8, 80},
+		{"1024", 8, 8192},
+		{"500", 200, 100_000},
+		{"1023", 98, 100_000},
+		{"100001", 1, 100_000},
+		{"18446744073709551616", 512, 100_000},
+	} {
+		got := podsOf(tt.perCore, tt.processors)
+		if got != tt.want {
+			t.Errorf("PODS_PER_CORE=%s, %d processors: %d, want %d", tt.perCore, tt.processors, got, tt.want)
+		}
+		if err := (Options{EnclaveLimit: got, ProvisionLimit: got}).Validate(); err != nil {
+			t.Errorf("PODS_PER_CORE=%s: %v", tt.perCore, err)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package sgx
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -32,13 +33,20 @@ type Options struct {
 	CDI cdi.Mode `json:"-"`
 }
 
-// DefaultOptions is one a pod: PODS_PER_CORE a core where the kubelet is set up so and the variable says it, else 110.
+// DefaultOptions is one a pod: PODS_PER_CORE a processor where the kubelet is set up so and the variable says it, else 110.
 func DefaultOptions() Options {
-	limit := standardLimit
-	if perCore, err := strconv.ParseUint(os.Getenv("PODS_PER_CORE"), 10, 10); err == nil && perCore > 0 {
-		limit = int(perCore) * runtime.NumCPU()
-	}
+	limit := podsOf(os.Getenv("PODS_PER_CORE"), runtime.NumCPU())
 	return Options{EnclaveLimit: limit, ProvisionLimit: limit, EPCLimits: true, CDI: cdi.Auto}
+}
+
+// podsOf is how many pods a node of so many processors has: perCore a processor, standardLimit where that is no whole
+// number, and never more than can be offered. As in Intel's plugin, 0 is 0.
+func podsOf(perCore string, processors int) int {
+	n, err := strconv.ParseUint(perCore, 10, 64)
+	if err != nil && !errors.Is(err, strconv.ErrRange) {
+		return standardLimit
+	}
+	return min(int(min(n, mostContainers))*processors, mostContainers)
 }
 
 // AddFlags defines the family's flags. What o holds are the defaults, and what is parsed goes to o.

@@ -2,6 +2,8 @@ package uninstall
 
 import (
 	"bytes"
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,10 +11,15 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/inlay-project/inlay/deviceplugins/cdi"
+	"github.com/inlay-project/inlay/deviceplugins/config"
+	"github.com/inlay-project/inlay/deviceplugins/gpu"
+	"github.com/inlay-project/inlay/deviceplugins/sgx"
 	"github.com/inlay-project/inlay/internal/hookfile"
 	"github.com/inlay-project/inlay/internal/hostfs"
 )
@@ -27,41 +34,77 @@ type Node struct {
 	CDI     string
 	Hook    string // the hook folder
 	RunDir  string
-	Policy  string // the policy file
-	Purge   bool   // the policy file goes too
+	State   []string // files that survive a reboot: the policy, the copy of the configuration
+	Purge   bool     // they go too
+	Force   bool     // also what pods of other families than FPGA would miss
 
 	Out io.Writer // a line for each thing that is taken away, or left
 }
 
 // place is a folder and what in it is ours.
 type place struct {
-	dir  string
-	ours func(dir *os.Root, e fs.FileInfo) bool
-	own  bool   // the folder goes too when it is empty, if it is called after us
-	left string // why our files here stay; "" = they go
+	dir     string
+	ours    func(dir *os.Root, e fs.FileInfo) bool
+	folders []string // of ours, that go too when they are empty, in this order
+	left    string   // why our files here stay; "" = they go
 }
 
-func (n Node) places() []place {
+func (n Node) places(ctx context.Context) []place {
 	places := []place{{dir: n.Plugins, ours: isResourceSocket}}
 	for _, dir := range n.HooksDs {
 		places = append(places, place{dir: dir, ours: isHooksD})
 	}
-	state := place{dir: filepath.Dir(n.Policy), ours: n.isPolicy, own: true}
-	if !n.Purge {
-		state.left = "--purge takes it too"
+	places = append(places, place{dir: n.CDI, ours: isCDI})
+	heldGPUs := n.held(ctx, "gpu")
+	for _, family := range []struct{ name, kind, held string }{{"gpu", gpu.Kind, heldGPUs}, {"sgx", sgx.Kind, n.held(ctx, "sgx")}} {
+		places = append(places, place{dir: n.CDI, ours: isCDIOf(family.kind), left: cmp.Or(n.theirs(ctx, family.name), family.held)})
 	}
-	return append(places,
-		place{dir: n.CDI, ours: isCDI},
-		place{dir: n.Hook, ours: isHook, own: true},
-		place{dir: n.RunDir, ours: isRunFile, own: true},
-		state,
+	links := filepath.Join(n.RunDir, "gpu")
+	byPath, joined := filepath.Join(links, "by-path"), filepath.Join(links, "joined")
+	places = append(places,
+		place{dir: n.Hook, ours: isHook, folders: named(n.Hook)},
+		place{dir: byPath, ours: isCardsLinks, folders: []string{byPath}, left: heldGPUs},
+		place{dir: joined, ours: isJoinedLinks, folders: []string{joined, links}, left: heldGPUs},
+		place{dir: n.RunDir, ours: isRunFile, folders: named(n.RunDir)},
 	)
+	return append(places, n.statePlaces()...)
+}
+
+// statePlaces has a place for each folder of State.
+func (n Node) statePlaces() []place {
+	left := ""
+	if !n.Purge {
+		left = "--purge takes it too"
+	}
+	names := map[string][]string{}
+	var places []place
+	for _, file := range n.State {
+		dir := filepath.Dir(file)
+		if names[dir] == nil {
+			places = append(places, place{dir: dir, folders: named(dir), left: left})
+		}
+		names[dir] = append(names[dir], filepath.Base(file))
+	}
+	for i := range places {
+		places[i].ours = isWritten(names[places[i].dir])
+	}
+	return places
+}
+
+// named are the folders, from dir up, that are called after us: …/inlay, or …/inlay/bin and then its parent.
+func named(dir string) []string {
+	var folders []string
+	for filepath.Base(dir) == "inlay" || filepath.Base(filepath.Dir(dir)) == "inlay" {
+		folders = append(folders, dir)
+		dir = filepath.Dir(dir)
+	}
+	return folders
 }
 
 // Run takes everything away. It stops at the first place that cannot be cleared: what comes after it is what guards
 // containers that could start by what is left. It may be called again.
-func (n Node) Run() error {
-	for _, p := range n.places() {
+func (n Node) Run(ctx context.Context) error {
+	for _, p := range n.places(ctx) {
 		if err := n.clear(p); err != nil {
 			return err
 		}
@@ -74,7 +117,7 @@ func (n Node) Run() error {
 func (n Node) clear(p place) error {
 	dir, err := os.OpenRoot(p.dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return n.removeFolders(p)
 	}
 	if err != nil {
 		return err
@@ -102,22 +145,30 @@ func (n Node) clear(p place) error {
 			n.say("left", file+": "+p.left)
 			continue
 		}
-		if err := dir.Remove(e.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := remove(dir, st); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, fmt.Errorf("%s: %w", p.dir, err))
 			continue
 		}
 		n.say("removed", file)
 	}
-	if p.own && p.left == "" {
-		errs = append(errs, n.removeFolder(p.dir))
-	}
+	errs = append(errs, n.removeFolders(p))
 	return errors.Join(errs...)
 }
 
-// removeFolder takes an empty folder that is called after us away: …/inlay, or …/inlay/bin and then its parent. One that
-// somebody else uses, or that is mounted here, stays.
-func (n Node) removeFolder(dir string) error {
-	for filepath.Base(dir) == "inlay" || filepath.Base(filepath.Dir(dir)) == "inlay" {
+// remove takes a file away, or a folder of links.
+func remove(dir *os.Root, e fs.FileInfo) error {
+	if e.IsDir() {
+		return dir.RemoveAll(e.Name())
+	}
+	return dir.Remove(e.Name())
+}
+
+// removeFolders takes empty folders of ours away. One that somebody else uses, or that is mounted here, stays.
+func (n Node) removeFolders(p place) error {
+	if p.left != "" {
+		return nil
+	}
+	for _, dir := range p.folders {
 		err := unix.Rmdir(dir)
 		switch {
 		case err == nil:
@@ -132,7 +183,6 @@ func (n Node) removeFolder(dir string) error {
 		default:
 			return &fs.PathError{Op: "remove", Path: dir, Err: err}
 		}
-		dir = filepath.Dir(dir)
 	}
 	return nil
 }
@@ -142,6 +192,7 @@ func (n Node) say(what, of string) { fmt.Fprintf(n.Out, "%-8s %s\n", what, of) }
 // What is ours by its name. Writers that were killed leave what begins with a dot.
 var (
 	resourceSocket  = regexp.MustCompile(`^fpga\.intel\.com-.+\.sock$`)
+	familySocket    = regexp.MustCompile(`^(` + strings.Join(config.Known(), "|") + `)\.intel\.com-.+\.sock$`)
 	temporarySocket = regexp.MustCompile(`^\.[0-9]+-[0-9a-f]{8}\.sock$`)
 	cdiFile         = regexp.MustCompile(`^intel\.cdi\.k8s\.io-fpga-.+\.yaml$`)
 	cdiTemporary    = regexp.MustCompile(`^\.intel\.cdi\.k8s\.io-fpga-.+\.yaml\.[0-9]+$`)
@@ -149,11 +200,25 @@ var (
 	runFile         = regexp.MustCompile(`^(lock-.+|load-.+\.json|claim-.+|touched|programs\.jsonl|node\.json|nri\.sock)$`)
 	runTemporary    = regexp.MustCompile(`^\.(load-.+\.json|claim-.+|programs\.jsonl|node\.json)\.[0-9]+$`)
 	hookTemporary   = regexp.MustCompile(`^\.inlay-hook\.[0-9]+$`)
+	cardsLinks      = regexp.MustCompile(`^(card[0-9]+|\.card[0-9]+~[0-9]+)$`)
+	joinedLinks     = regexp.MustCompile(`^([0-9a-f]{32}|\.new-[0-9]+)$`)
 )
 
-// isResourceSocket knows the sockets of our resources; an earlier FPGA plugin's have the same names.
+// socketMode is that of the sockets that unixsock makes. Other plugins leave theirs the mode that it was born with, which
+// lets others look at it.
+const socketMode = 0o600
+
+// isResourceSocket knows the sockets of our resources. An earlier FPGA plugin's have the same names, and go as ours do. Of
+// the other families another plugin may serve its own on this node, now or later: those are told by their mode.
 func isResourceSocket(_ *os.Root, e fs.FileInfo) bool {
-	return e.Mode().Type() == fs.ModeSocket && (resourceSocket.MatchString(e.Name()) || temporarySocket.MatchString(e.Name()))
+	switch name := e.Name(); {
+	case e.Mode().Type() != fs.ModeSocket:
+		return false
+	case resourceSocket.MatchString(name), temporarySocket.MatchString(name):
+		return true
+	default:
+		return familySocket.MatchString(name) && e.Mode().Perm() == socketMode
+	}
 }
 
 func isHooksD(_ *os.Root, e fs.FileInfo) bool { return !e.IsDir() && hooksDFile.MatchString(e.Name()) }
@@ -166,17 +231,52 @@ func isCDI(dir *os.Root, e fs.FileInfo) bool {
 	return cdiTemporary.MatchString(e.Name()) || cdiFile.MatchString(e.Name()) && mentions(dir, e.Name(), hookfile.Name)
 }
 
-// maxMention bounds what is read of a file, in bytes.
-const maxMention = 1 << 20
+// isCDIOf knows the files of another family's kind, as they are collected while that family is offered.
+func isCDIOf(kind string) func(*os.Root, fs.FileInfo) bool {
+	temporary := regexp.MustCompile(`^\.` + regexp.QuoteMeta(strings.TrimSuffix(cdi.FileName(kind, ""), ".yaml")) + `.+\.yaml\.[0-9]+$`)
+	return func(dir *os.Root, e fs.FileInfo) bool {
+		if !e.Mode().IsRegular() {
+			return false
+		}
+		return temporary.MatchString(e.Name()) || cdi.IsFile(kind, e.Name(), read(dir, e.Name()))
+	}
+}
 
 func mentions(dir *os.Root, name, word string) bool {
+	return bytes.Contains(read(dir, name), []byte(word))
+}
+
+// maxRead bounds what is read of a file, in bytes.
+const maxRead = 1 << 20
+
+// read gives what a file says, nothing where that cannot be told.
+func read(dir *os.Root, name string) []byte {
 	f, err := dir.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return false
+		return nil
 	}
 	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxMention))
-	return err == nil && bytes.Contains(b, []byte(word))
+	b, err := io.ReadAll(io.LimitReader(f, maxRead))
+	if err != nil {
+		return nil
+	}
+	return b
+}
+
+func isCardsLinks(dir *os.Root, e fs.FileInfo) bool {
+	return cardsLinks.MatchString(e.Name()) && holdsLinksAlone(dir, e)
+}
+
+func isJoinedLinks(dir *os.Root, e fs.FileInfo) bool {
+	return joinedLinks.MatchString(e.Name()) && holdsLinksAlone(dir, e)
+}
+
+func holdsLinksAlone(dir *os.Root, e fs.FileInfo) bool {
+	if !e.IsDir() {
+		return false
+	}
+	entries, err := fs.ReadDir(dir.FS(), e.Name())
+	return err == nil && !slices.ContainsFunc(entries, func(in fs.DirEntry) bool { return in.Type() != fs.ModeSymlink })
 }
 
 func isHook(_ *os.Root, e fs.FileInfo) bool {
@@ -194,8 +294,12 @@ func isRunFile(_ *os.Root, e fs.FileInfo) bool {
 	return runFile.MatchString(e.Name()) || runTemporary.MatchString(e.Name()) || temporarySocket.MatchString(e.Name())
 }
 
-func (n Node) isPolicy(_ *os.Root, e fs.FileInfo) bool {
-	file := filepath.Base(n.Policy)
-	left, cut := strings.CutPrefix(e.Name(), "."+file+".")
-	return !e.IsDir() && (e.Name() == file || cut && strings.Trim(left, "0123456789") == "")
+// isWritten knows files and what a writer of one that was killed leaves.
+func isWritten(files []string) func(*os.Root, fs.FileInfo) bool {
+	return func(_ *os.Root, e fs.FileInfo) bool {
+		return !e.IsDir() && slices.ContainsFunc(files, func(file string) bool {
+			left, cut := strings.CutPrefix(e.Name(), "."+file+".")
+			return e.Name() == file || cut && strings.Trim(left, "0123456789") == ""
+		})
+	}
 }

@@ -136,8 +136,8 @@ func TestAFailedBindIsTriedAgainLaterAndLater(t *testing.T) {
 				t.Fatal(err)
 			}
 			err := b.Bind(t.Context(), d, DriverPCI, "4xxxvf")
-			if err == nil || Finding("", err).Remedy != denylistRemedy {
-				t.Fatalf("after %d s: %v, remedy %q", second, err, Finding("", err).Remedy)
+			if err == nil || Finding("", err, Subsystem).Remedy != denylistRemedy {
+				t.Fatalf("after %d s: %v, remedy %q", second, err, Finding("", err, Subsystem).Remedy)
 			}
 			if content(t, root, "/sys/bus/pci/drivers/4xxxvf/unbind") != "" {
 				tries++

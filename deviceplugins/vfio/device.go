@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/inlay-project/inlay/deviceplugins/plugin"
 	"github.com/inlay-project/inlay/internal/hostfs"
 	"github.com/inlay-project/inlay/internal/pciaddr"
@@ -21,6 +19,8 @@ const (
 	Drivers = "/sys/bus/pci/drivers"
 	// DriverPCI is VFIO's driver for any PCI function.
 	DriverPCI = "vfio-pci"
+	// Subsystem is the kernel's name of what makes the nodes of groups.
+	Subsystem = "vfio"
 	// Intel is the vendor id as sysfs writes it.
 	Intel = "0x8086"
 
@@ -58,12 +58,14 @@ type Obstacle struct { //nolint:errname // named for what a person reads, as fin
 
 func (o *Obstacle) Error() string { return o.Reason }
 
-// Finding makes an error a finding about a path; an Obstacle brings its remedy.
-func Finding(path string, err error) plugin.Finding {
+// Finding makes an error a finding about a path. An Obstacle brings its remedy; of other errors it is plugin.Remedy's.
+func Finding(path string, err error, subsystem string) plugin.Finding {
 	f := plugin.Finding{Path: path, Reason: err.Error()}
 	var o *Obstacle
 	if errors.As(err, &o) {
 		f.Remedy = o.Remedy
+	} else {
+		f.Remedy = plugin.Remedy(f.Reason, subsystem)
 	}
 	return f
 }
@@ -221,7 +223,7 @@ func nodeObstacle(node string, err error) *Obstacle {
 			Remedy: "modprobe vfio-pci, and see that the host's /dev/vfio is visible to this process",
 		}
 	}
-	return &Obstacle{Reason: err.Error(), Remedy: "udevadm trigger --subsystem-match=vfio"}
+	return &Obstacle{Reason: err.Error(), Remedy: plugin.Remedy(err.Error(), Subsystem)}
 }
 
 // CheckNode compares a node with the number in a file of sysfs (…/dev); where that file is not there, a node has to be.
@@ -249,20 +251,14 @@ func same(node string) plugin.Node {
 
 // LinkBase is the last element of what a link says, whether or not that exists; empty where there is no such link.
 func LinkBase(root *hostfs.Root, link string) (string, error) {
-	f, err := root.Open(link, unix.O_PATH|unix.O_NOFOLLOW)
-	if err != nil {
-		if hostfs.Absent(err) {
-			return "", nil
-		}
+	target, err := root.Readlink(link)
+	switch {
+	case hostfs.Absent(err):
+		return "", nil
+	case err != nil:
 		return "", err
 	}
-	defer f.Close()
-	var buf [unix.PathMax]byte
-	n, err := unix.Readlinkat(int(f.Fd()), "", buf[:])
-	if err != nil { // ENOENT says that the open thing is something else
-		return "", fmt.Errorf("%s is not a link", link)
-	}
-	return path.Base(string(buf[:n])), nil
+	return path.Base(target), nil
 }
 
 // Function is a PCI function that was found by its ids.

@@ -131,7 +131,7 @@ func TestWhichNodesAContainerGets(t *testing.T) {
 			if c.fails == "" != (err == nil) || err != nil && !strings.Contains(err.Error(), c.fails) {
 				t.Fatalf("error %v, want %q", err, c.fails)
 			}
-			if err != nil && Finding(d.SysPath, err).Remedy == "" {
+			if err != nil && Finding(d.SysPath, err, Subsystem).Remedy == "" {
 				t.Errorf("%v: no remedy", err)
 			}
 			if diff := cmp.Diff(c.want, names(t, nodes)); diff != "" {

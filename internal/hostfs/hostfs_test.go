@@ -263,3 +263,31 @@ func TestNamesComeSorted(t *testing.T) {
 		t.Errorf("%q, %v", got, err)
 	}
 }
+
+func TestALinkIsReadWhetherOrNotItLeadsAnywhere(t *testing.T) {
+	dir := t.TempDir()
+	for name, target := range map[string]string{"dangling": "../../nowhere/7", "outside": "/etc", "twice": "dangling"} {
+		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	root, err := hostfs.New(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	for name, want := range map[string]string{"/dangling": "../../nowhere/7", "/outside": "/etc", "/twice": "dangling"} {
+		if got, err := root.Readlink(name); err != nil || got != want {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+	if _, err := root.Readlink("/none"); !hostfs.Absent(err) {
+		t.Errorf("no link: %v", err)
+	}
+	if _, err := root.Readlink("/file"); err == nil || hostfs.Absent(err) {
+		t.Errorf("a file: %v", err)
+	}
+}

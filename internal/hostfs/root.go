@@ -205,6 +205,21 @@ func (r *Root) Resolve(hostPath string) (string, error) {
 	return r.HostPath(real)
 }
 
+// Readlink gives what a link says, whether or not that exists. A path that ends at something else is an error.
+func (r *Root) Readlink(hostPath string) (string, error) {
+	fd, err := r.open(hostPath, unix.O_PATH|unix.O_NOFOLLOW)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(fd)
+	var buf [unix.PathMax]byte
+	n, err := unix.Readlinkat(fd, "", buf[:])
+	if err != nil { // ENOENT says that the open thing is something else
+		return "", fmt.Errorf("%s is not a link", hostPath)
+	}
+	return string(buf[:n]), nil
+}
+
 // Exists tells whether a path leads to anything.
 func (r *Root) Exists(hostPath string) bool {
 	fd, err := r.open(hostPath, unix.O_PATH)

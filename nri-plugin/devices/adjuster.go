@@ -60,12 +60,16 @@ func present(annotations map[string]string) bool {
 }
 
 // Adjust implements engine.Adjuster. A record that cannot be read refuses the container, and so does one of the pod's own:
-// runtimes that give a pod's annotations to its containers would let it choose the values.
+// runtimes that give a pod's annotations to its containers would let it choose the values. So do devices that are others
+// now than those of the record.
 func (a *Adjuster) Adjust(_ context.Context, pod *api.PodSandbox, ctr *api.Container) (*api.ContainerAdjustment, error) {
 	for _, domain := range []string{qatDomain, dsaDomain, iaaDomain, gpuDomain} {
 		if record.PresentOf(domain, pod.GetAnnotations()) {
 			return nil, fmt.Errorf("the pod itself carries an annotation %s…, which only the device plugin may set", record.KeyFor(domain+"/"))
 		}
+	}
+	if err := a.moved(pod, ctr); err != nil {
+		return nil, err
 	}
 	adjust := &api.ContainerAdjustment{}
 	for _, v := range variables {
@@ -81,11 +85,26 @@ func (a *Adjuster) Adjust(_ context.Context, pod *api.PodSandbox, ctr *api.Conta
 
 // join sets the variables of all of a container's devices, unless they are so already.
 func (v numbered) join(ctr *api.Container, adjust *api.ContainerAdjustment) error {
-	var addresses []string
+	addresses, err := v.addresses(ctr)
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(addresses, byAddress)
+	for i, address := range slices.Compact(addresses) {
+		name := v.prefix + strconv.Itoa(i)
+		if !slices.Contains(ctr.GetEnv(), name+"="+address) {
+			adjust.AddEnv(name, address)
+		}
+	}
+	return nil
+}
+
+// addresses are those of a container's devices that have such a variable.
+func (v numbered) addresses(ctr *api.Container) (addresses []string, err error) {
 	for _, domain := range v.domains {
 		allocations, err := record.ParseOf(domain, ctr.GetAnnotations())
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, allocation := range allocations {
 			if v.resource != "" && v.resource != allocation.Resource {
@@ -96,14 +115,7 @@ func (v numbered) join(ctr *api.Container, adjust *api.ContainerAdjustment) erro
 			}
 		}
 	}
-	slices.SortFunc(addresses, byAddress)
-	for i, address := range slices.Compact(addresses) {
-		name := v.prefix + strconv.Itoa(i)
-		if !slices.Contains(ctr.GetEnv(), name+"="+address) {
-			adjust.AddEnv(name, address)
-		}
-	}
-	return nil
+	return addresses, nil
 }
 
 // byAddress is the order of PCI addresses as numbers; their domains may differ in length.

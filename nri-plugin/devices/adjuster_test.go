@@ -216,6 +216,23 @@ func TestAJoinedFolderStaysForAsLongAsAContainerHasIt(t *testing.T) {
 	}
 }
 
+// A card's own folder went with the card, or was another after its links were, and took the links of the containers along.
+func TestAContainerKeepsItsLinksWhenTheFolderOfItsCardGoes(t *testing.T) {
+	n := newNode(t)
+	source := n.create(records("gpu.intel.com/i915", "card0-0@0000:00:02.0"), nil, "/dev/dri/by-path/x").Mounts[0].Source
+	before := n.links(source)
+	if len(before) != 2 {
+		t.Fatalf("links %v", before)
+	}
+	if err := os.RemoveAll(n.path("run/inlay/gpu/by-path/card0")); err != nil {
+		t.Fatal(err)
+	}
+	n.adjuster.Sweep(t.Context(), []*api.Container{{Mounts: []*api.Mount{{Destination: "/dev/dri/by-path", Source: source}}}})
+	if d := cmp.Diff(before, n.links(source)); d != "" {
+		t.Errorf("(-before +after):\n%s", d)
+	}
+}
+
 func TestTwoContainersAtATimeMakeOneFolder(t *testing.T) {
 	n := newNode(t)
 	var made sync.Map

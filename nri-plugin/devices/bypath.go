@@ -76,13 +76,9 @@ func (a *Adjuster) joinLinks(ctr *api.Container, adjust *api.ContainerAdjustment
 	return nil
 }
 
-// folderOf gives the folder with the links of all cards.
+// folderOf gives a folder with the links of all cards. It is one of our own for a single card too: that of the card is
+// another when its links are, and a container keeps what it has mounted.
 func (a *Adjuster) folderOf(cards []string) (string, error) {
-	if len(cards) == 1 {
-		folder := filepath.Join(a.c.RunDir, cardsFolder, cards[0])
-		_, err := os.Stat(folder)
-		return folder, err
-	}
 	links := map[string]string{}
 	for _, card := range cards {
 		folder := filepath.Join(a.c.RunDir, cardsFolder, card)

@@ -6,6 +6,9 @@
 // variables are made: numbered from 0 in the order of PCI addresses. Of GPUs it is /dev/dri/by-path: Allocate can only
 // mount each link as a file, and here a container gets the links themselves, of all its cards, as the host has them.
 //
+// The kubelet keeps an answer as long as the pod lives, over a reboot too, which gives out the numbers of IOMMU groups and
+// cards anew. The addresses in the records tell: a container whose device has another node now is refused.
+//
 // Nothing is granted here, since Allocate has given the devices. A container of one resource is right without this
 // package, and one that asks for none of these families is never looked at.
 package devices

@@ -3,6 +3,7 @@ package health
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -82,21 +83,44 @@ func (s *Source) examine(ctx context.Context, conn *grpc.ClientConn, address str
 	case !h.socOK:
 		return bad("its SoC is not healthy"), "", nil
 	}
+	return s.heat(ctx, conn, address)
+}
+
+// heat judges a card by its sensors, which not every card has. All of them unknown because of an error is no answer: a
+// limit that nobody can look at is not kept.
+func (s *Source) heat(ctx context.Context, conn *grpc.ClientConn, address string) (v Verdict, why string, err error) {
 	var t temperatures
 	if err := call(ctx, s.c.Timeout, conn, "/Levelzero/GetDeviceTemperature", deviceID{address: address}, &t); err != nil {
 		return Verdict{}, "", err
 	}
 	s.c.Log.WithField("device", address).Debugf("temperatures: %.0f, GPU %.0f, memory %.0f", t.global, t.gpu, t.memory)
+	if t.fault.code == deviceLost {
+		return bad("the device is lost (%s)", t.fault.description), "", nil
+	}
+	seen := false
 	for _, sensor := range []struct {
 		name  string
 		value float64
 		limit int
 	}{{"", t.global, s.c.Limits.Global}, {"GPU ", t.gpu, s.c.Limits.GPU}, {"memory ", t.memory, s.c.Limits.Memory}} {
-		if sensor.value > float64(sensor.limit) {
+		if !t.reads(sensor.value) {
+			continue
+		}
+		if seen = true; sensor.value > float64(sensor.limit) {
 			return bad("its %stemperature is above %d °C", sensor.name, sensor.limit), "", nil
 		}
 	}
+	if !seen && t.fault.code != 0 && t.fault.code != unsupportedFeature {
+		return Verdict{}, fmt.Sprintf("%s has no temperature of the device: %s", s.name, t.fault.text()), nil
+	}
 	return good(), "", nil
+}
+
+// reads tells a temperature from what stands for none: -999, what is no number, and beside an error also 0, which is what
+// a field has that was not sent.
+func (t *temperatures) reads(degrees float64) bool {
+	const absoluteZero = -273.15
+	return degrees >= absoluteZero && !math.IsInf(degrees, 1) && (degrees != 0 || t.fault.code == 0)
 }
 
 // text is a fault for a reader; the service does not always describe it.

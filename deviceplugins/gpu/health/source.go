@@ -34,7 +34,7 @@ type Source struct {
 }
 
 func newSource(name string, c Config) *Source {
-	c.Timeout = cmp.Or(c.Timeout, callTimeout)
+	c.Timeout, c.Renew = cmp.Or(c.Timeout, callTimeout), cmp.Or(c.Renew, renewal)
 	return &Source{c: c, name: name, tracker: newTracker(c.Grace, c.Kick), more: make(chan struct{}, 1)}
 }
 
@@ -43,11 +43,13 @@ type Config struct {
 	Socket string        // unix socket of the service, as this process sees it
 	Grace  time.Duration // how long a card is believed without an answer that holds
 	Period time.Duration // how often the Level-Zero service is asked
-	// Timeout is for one call, which reads registers; zero is 5 s.
+	// Timeout is for one call, which reads registers, and for the first message of a stream; zero is 5 s.
 	Timeout time.Duration
-	Limits  Limits // of the Level-Zero service's temperatures
-	Kick    func() // called when a verdict has become another; quick
-	Log     logrus.FieldLogger
+	// Renew is how long what a stream has said is believed until another one has to say it again; zero is 3 min.
+	Renew  time.Duration
+	Limits Limits // of the Level-Zero service's temperatures
+	Kick   func() // called when a verdict has become another; quick
+	Log    logrus.FieldLogger
 }
 
 // Limits are the temperatures in degrees Celsius above which a card is unhealthy.
@@ -56,6 +58,8 @@ type Limits struct{ Global, GPU, Memory int }
 const (
 	// callTimeout is for one unary call.
 	callTimeout = 5 * time.Second
+	// renewal is the age of a stream. A service that hangs says nothing on it, as one that has nothing to tell.
+	renewal = 3 * time.Minute
 	// The time between two attempts to get a stream, growing.
 	leastWait = 100 * time.Millisecond
 	mostWait  = 10 * time.Second

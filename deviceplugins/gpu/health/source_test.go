@@ -3,6 +3,7 @@ package health_test
 import (
 	"context"
 	"io"
+	"math"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -101,6 +102,10 @@ func (r *rig) asked(calls int) {
 }
 
 func TestWhatTheLevelZeroServiceSaysOfACard(t *testing.T) {
+	unknown := healthtest.Fault{Code: 0x7ffffffe, Description: "unknown (0x7ffffffe)"}
+	none := func(f healthtest.Fault) healthtest.Card {
+		return healthtest.Card{Global: -999, GPU: -999, Memory: -999, HeatFault: f}
+	}
 	for name, c := range map[string]struct {
 		card healthtest.Card
 		want string
@@ -114,6 +119,14 @@ func TestWhatTheLevelZeroServiceSaysOfACard(t *testing.T) {
 		"GPU hot":                       {card: healthtest.Card{GPU: 91}, want: "its GPU temperature is above 90 °C"},
 		"memory hot":                    {card: healthtest.Card{Memory: 81}, want: "its memory temperature is above 80 °C"},
 		"no sensor":                     {card: healthtest.Card{Global: -999, GPU: -999, Memory: -999, HeatFault: healthtest.Fault{Code: 0x78000003}}},
+		"no sensor, and not said why":   {card: none(healthtest.Fault{})},
+		"no numbers":                    {card: healthtest.Card{Global: math.NaN(), GPU: math.NaN(), Memory: math.NaN(), HeatFault: healthtest.Fault{Code: 0x78000003}}},
+		"no numbers, but an error":      {card: healthtest.Card{Global: math.NaN(), GPU: math.Inf(1), Memory: math.Inf(-1), HeatFault: unknown}, want: "no health data for longer than 300ms: the Level-Zero service has no temperature of the device: unknown"},
+		"sensors that cannot be read":   {card: none(unknown), want: "has no temperature of the device: unknown (0x7ffffffe)"},
+		"nothing but an error":          {card: healthtest.Card{HeatFault: healthtest.Fault{Code: 0x1234}}, want: "has no temperature of the device: error 0x1234"},
+		"one sensor of three, an error": {card: healthtest.Card{Global: -999, GPU: 90, Memory: -999, HeatFault: unknown}},
+		"one that is hot, an error":     {card: healthtest.Card{Global: 101, GPU: -999, Memory: -999, HeatFault: unknown}, want: "its temperature is above 100 °C"},
+		"lost by its sensors":           {card: none(healthtest.Fault{Code: 0x70000001, Description: "device lost (0x70000001)"}), want: "the device is lost (device lost (0x70000001))"},
 		"one sensor, and that is hot":   {card: healthtest.Card{Global: -999, GPU: 95, HeatFault: healthtest.Fault{Code: 0x78000003}}, want: "GPU temperature"},
 		"success as error":              {card: healthtest.Card{HealthFault: healthtest.Fault{Description: "success (0x0)"}}},
 		"a check that it does not have": {card: healthtest.Card{HealthFault: healthtest.Fault{Code: 0x78000003, Description: "unsupported feature"}}},
@@ -242,15 +255,51 @@ func TestACardWithoutAnyAnswerIsNotHealthyForEver_G8(t *testing.T) {
 	})
 }
 
-// Of an answer that never comes only its own card's verdict becomes old.
+// renewing has streams that are renewed often.
+func renewing(source func(health.Config) *health.Source) func(health.Config) *health.Source {
+	return func(c health.Config) *health.Source {
+		c.Renew = grace / 3
+		return source(c)
+	}
+}
+
+// A service that lives and hangs after an answer is not believed for ever.
 func TestAHungServiceIsNoticedAndComesBack(t *testing.T) {
-	r := run(t, health.LevelZero, func(s *healthtest.Server) { sick(s, false); s.Start() })
-	r.Follow([]string{card0})
-	r.asked(3)
-	r.server.Hang(true)
-	r.becomes(card0, "deadline")
-	r.server.Hang(false)
-	r.becomes(card0, "")
+	forEachSource(t, func(t *testing.T, source func(health.Config) *health.Source) {
+		r := run(t, renewing(source), func(s *healthtest.Server) { sick(s, false); s.Start() })
+		r.Follow([]string{card0})
+		r.asked(3)
+		r.becomes(card0, "")
+		r.server.Hang(true)
+		r.becomes(card0, "no health data for longer than 300ms: ")
+		if got := r.reason(card0); !strings.Contains(got, "deadline") && !strings.Contains(got, "xpumd: no answer within 200ms") {
+			t.Errorf("it does not say why: %s", got)
+		}
+		r.server.Hang(false)
+		r.becomes(card0, "")
+	})
+}
+
+// What a stream has said holds while the next one is asked for.
+func TestARenewedStreamChangesNothing(t *testing.T) {
+	for name, is := range map[string]bool{"well": false, "sick": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := run(t, renewing(health.XPUMD), func(s *healthtest.Server) { sick(s, is); s.Start() })
+			r.Follow([]string{card0})
+			want := ""
+			if is {
+				want = "xpumd says failed: memory"
+			}
+			r.becomes(card0, want)
+			for _, streams := r.server.Counts(); streams < 5; _, streams = r.server.Counts() {
+				r.stays(card0, want, 5*time.Millisecond)
+			}
+			if got, most := r.kicks.Load(), int32(1); got > most {
+				t.Errorf("%d kicks", got)
+			}
+		})
+	}
 }
 
 // Every change wakes the engine, also those that time alone brings; nothing else does.

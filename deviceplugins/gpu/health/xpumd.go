@@ -3,7 +3,10 @@ package health
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc"
 )
@@ -24,12 +27,19 @@ func XPUMD(c Config) *Source {
 	return s
 }
 
-// follow has one stream after the other. What one has said holds for as long as it lives.
+// errOld ends a stream that has to be renewed.
+var errOld = errors.New("the stream is to be renewed")
+
+// follow has one stream after the other. What one has said holds until the next one has said it anew, or ends.
 func (s *Source) follow(ctx context.Context, conn *grpc.ClientConn) {
 	for attempt := 0; ; attempt++ {
 		heard, err := s.stream(ctx, conn)
 		if ctx.Err() != nil {
 			return
+		}
+		if errors.Is(err, errOld) {
+			attempt = -1
+			continue
 		}
 		s.forget(s.trouble(err))
 		if heard {
@@ -43,27 +53,40 @@ func (s *Source) follow(ctx context.Context, conn *grpc.ClientConn) {
 	}
 }
 
-// stream reads one stream until it ends; heard tells whether it said anything.
+// stream reads one stream until it ends, says nothing at first, or is old; heard tells whether it said anything. xpumd
+// says all that it knows at once, and may have nothing to tell for days after that.
 func (s *Source) stream(ctx context.Context, conn *grpc.ClientConn) (heard bool, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	limit := time.AfterFunc(s.c.Timeout, func() { cancel(fmt.Errorf("no answer within %s", s.c.Timeout)) })
+	defer func() { limit.Stop() }()
+	fail := func(err error) (bool, error) {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		return heard, err
+	}
 	desc := &grpc.StreamDesc{StreamName: "WatchDeviceHealth", ServerStreams: true}
 	stream, err := conn.NewStream(ctx, desc, "/deviceinfo.DeviceInfo/WatchDeviceHealth")
 	if err != nil {
-		return false, err
+		return fail(err)
 	}
 	if err := stream.SendMsg(empty{}); err != nil {
-		return false, err
+		return fail(err)
 	}
 	if err := stream.CloseSend(); err != nil {
-		return false, err
+		return fail(err)
 	}
-	for { // no deadline: xpumd may have nothing to tell for days; a dead connection ends by its keepalive
+	for {
 		m := &devices{}
 		if err := stream.RecvMsg(m); err != nil {
-			return heard, err
+			return fail(err)
 		}
-		heard = true
+		if !heard {
+			heard = true
+			limit.Stop()
+			limit = time.AfterFunc(s.c.Renew, func() { cancel(errOld) })
+		}
 		s.mu.Lock()
 		s.last = m
 		s.mu.Unlock()
