@@ -24,7 +24,7 @@ LINT_VERSION := v2.15.0
 LINT         := $(INLAY_CACHE)/bin/golangci-lint-$(LINT_VERSION)
 
 # What `make integration` compiles from source, once per machine (integration/components).
-COMPONENTS := containerd runc crio crio-1.34 etcd kubernetes kubelet critest
+COMPONENTS := containerd runc crio crio-1.34 etcd kubernetes kubelet critest helm
 
 # binary = folder
 BINARIES := \
@@ -72,7 +72,7 @@ integration: build ## real containerd, CRI-O and runc with an emulated card, fau
 cluster: ## a one-node cluster with an emulated card and Inlay, left running; root on Debian 12 or later
 	$(Q)$(GO) run ./integration/cmd/cluster start $(CLUSTERFLAGS)
 cluster-stop: ## end it; it leaves nothing
-	$(Q)$(GO) run ./integration/cmd/cluster stop
+	$(Q)$(GO) run ./integration/cmd/cluster stop $(CLUSTERFLAGS)
 
 .PHONY: critest
 critest: ## critest on containerd and CRI-O with and without inlay-nri; the result goes to docs/results/critest.md; root

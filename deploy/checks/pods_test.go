@@ -284,8 +284,14 @@ func TestTheDaemonSetIsRolledOutNodeByNode(t *testing.T) {
 			if err := decode(o, &d); err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(intstr.FromInt32(0), *d.Spec.UpdateStrategy.RollingUpdate.MaxSurge); diff != "" {
-				t.Errorf("%s: two pods on a node (-want +got):\n%s", source, diff)
+			switch update := d.Spec.UpdateStrategy; {
+			case update.Type == appsv1.OnDeleteDaemonSetStrategyType && update.RollingUpdate == nil:
+			case update.Type != appsv1.RollingUpdateDaemonSetStrategyType:
+				t.Errorf("%s: updateStrategy %+v", source, update)
+			default:
+				if diff := cmp.Diff(intstr.FromInt32(0), *update.RollingUpdate.MaxSurge); diff != "" {
+					t.Errorf("%s: two pods on a node (-want +got):\n%s", source, diff)
+				}
 			}
 			for _, c := range d.Spec.Template.Spec.Containers {
 				if c.ReadinessProbe == nil || c.LivenessProbe == nil {

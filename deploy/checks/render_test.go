@@ -161,9 +161,10 @@ func everything(t *testing.T) map[string][]*unstructured.Unstructured {
 		return rendered.all
 	}
 	all := map[string][]*unstructured.Unstructured{}
-	for _, name := range []string{"uninstall/job.yaml", "demo/af.yaml", "demo/region.yaml", "mappings-collection.yaml", "components/priority-quota/quota.yaml"} {
+	for _, name := range []string{"demo/af.yaml", "demo/region.yaml", "mappings-collection.yaml", "components/priority-quota/quota.yaml"} {
 		all[name] = file(t, name)
 	}
+	all["uninstall"] = kustomized(t, "uninstall")
 	for _, o := range overlays(t) {
 		all["overlays/"+o] = kustomized(t, "overlays/"+o)
 	}
@@ -189,6 +190,12 @@ var sampleValues = map[string]string{
 	"some":         "{families: [fpga, gpu, dsa], gpu: {health: levelzero}}",
 	"no others":    "config: {version: v1, fpga: {grant: nri}}",
 	"all, hooks":   "{families: [auto], nri: {mode: 'off'}}",
+	"off unquoted": "{mode: region, nri: {mode: off}}",
+	"on delete":    "{node: {updateStrategy: {type: OnDelete}}, webhook: {updateStrategy: {type: Recreate}}}",
+	"other memory": `
+node: {resources: {deviceplugin: {limits: {memory: 1Gi}}, nri: {limits: {memory: 250M}}}}
+webhook: {resources: {limits: {memory: 536870912}}}
+`,
 	"all, before":  "{families: [auto], nri: {mode: preinstalled}}",
 	"cert-manager": "{mode: region, webhook: {certificates: cert-manager}}",
 	"webhook":      "node: {enabled: false}",
@@ -218,11 +225,14 @@ node:
   affinity: {}
   priorityClassName: ""
   seLinuxType: ""
-  maxUnavailable: 3
+  updateStrategy: {rollingUpdate: {maxUnavailable: 3}}
+  podSecurityContext: {fsGroup: 0}
   paths: {kubelet: /var/lib/k0s/kubelet, nri: /run/nri, cdi: /etc/cdi, bitstreams: /data/fpga, hooksD: /etc/containers/oci/hooks.d}
 webhook:
   image: {digest: "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}
   replicas: 3
+  updateStrategy: {rollingUpdate: {maxSurge: 50%, maxUnavailable: 1}}
+  podSecurityContext: {runAsUser: 1000, runAsGroup: null}
   modeAffinity: false
   serviceAccount: {name: translator, annotations: {example.com/e: f}}
   podAnnotations: {example.com/a: b}

@@ -4,10 +4,14 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,7 +45,7 @@ func (r release) write(ctx context.Context, recipes []recipe) error {
 		return err
 	}
 	defer os.RemoveAll(scratch)
-	var digests, sums strings.Builder
+	digests, sums := map[string]string{}, map[string]string{} // by image, by file
 	for _, recipe := range recipes {
 		built, bom, err := r.build(ctx, scratch, recipe)
 		if err != nil {
@@ -58,18 +62,58 @@ func (r release) write(ctx context.Context, recipes []recipe) error {
 			if err := atomicfile.Write(filepath.Join(r.Dir, recipe.name+file.suffix), file.data, 0o644); err != nil {
 				return err
 			}
-			fmt.Fprintf(&sums, "%x  %s%s\n", sha256.Sum256(file.data), recipe.name, file.suffix)
+			name := recipe.name + file.suffix
+			sums[name] = fmt.Sprintf("%x  %s", sha256.Sum256(file.data), name)
 		}
-		fmt.Fprintf(&digests, "%s/%s@%s\n", r.Prefix, recipe.name, built.Digest)
+		digests[recipe.name] = fmt.Sprintf("%s/%s@%s", r.Prefix, recipe.name, built.Digest)
 		for _, p := range built.Platforms {
 			fmt.Fprintf(r.Out, "%-14s %-12s %6.2f MB  %s\n", recipe.name, p.Platform.String(), float64(p.Size)/1e6, p.Digest)
 		}
 		fmt.Fprintf(r.Out, "%-14s %-12s %6.2f MB  %s\n", recipe.name, "all", float64(archive.Len())/1e6, built.Digest)
 	}
-	if err := atomicfile.Write(filepath.Join(r.Dir, "digests.txt"), []byte(digests.String()), 0o644); err != nil {
+	if err := r.list("digests.txt", digests, nameOfReference, func(name string) string { return name + ".tar" }); err != nil {
 		return err
 	}
-	return atomicfile.Write(filepath.Join(r.Dir, "SHA256SUMS"), []byte(sums.String()), 0o644)
+	return r.list("SHA256SUMS", sums, fileOfSum, func(file string) string { return file })
+}
+
+// list writes a line for each image or file of this run, and keeps those of an earlier run whose file is in the folder
+// still. of says what a line is about, and file which file that is.
+func (r release) list(name string, lines map[string]string, of func(line string) string, file func(about string) string) error {
+	old, err := os.ReadFile(filepath.Join(r.Dir, name))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	for line := range strings.Lines(string(old)) {
+		line = strings.TrimSpace(line)
+		about := of(line)
+		if _, anew := lines[about]; anew || about == "" {
+			continue
+		}
+		switch _, err := os.Stat(filepath.Join(r.Dir, file(about))); {
+		case err == nil:
+			lines[about] = line
+		case !errors.Is(err, os.ErrNotExist):
+			return err
+		}
+	}
+	var text strings.Builder
+	for _, about := range slices.Sorted(maps.Keys(lines)) {
+		text.WriteString(lines[about] + "\n")
+	}
+	return atomicfile.Write(filepath.Join(r.Dir, name), []byte(text.String()), 0o644)
+}
+
+// nameOfReference is the image of a line of digests.txt, wherever its registry is.
+func nameOfReference(line string) string {
+	image, _, _ := strings.Cut(line, "@")
+	return path.Base(image)
+}
+
+// fileOfSum is the file of a line of SHA256SUMS.
+func fileOfSum(line string) string {
+	_, file, _ := strings.Cut(line, "  ")
+	return file
 }
 
 // build makes one image and its SBOM.

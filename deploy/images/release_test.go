@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -80,6 +81,71 @@ func TestTwoBuildsInDifferentFoldersGiveTheSameFiles(t *testing.T) {
 	}
 	if !strings.Contains(made[0]["tiny.tar"], `"org.opencontainers.image.licenses":"Apache-2.0 AND BSD-3-Clause"`) {
 		t.Error("the label of the licences does not name those of Go and of the program")
+	}
+}
+
+// lists are digests.txt and SHA256SUMS of a folder, without the hashes: "image", "file".
+func lists(t *testing.T, dir string) (names []string, hashes map[string]string) {
+	t.Helper()
+	hashes = map[string]string{}
+	for list, cut := range map[string]string{"digests.txt": "@sha256:", "SHA256SUMS": "  "} {
+		data, err := os.ReadFile(filepath.Join(dir, list))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(data)) {
+			a, b, found := strings.Cut(strings.TrimSpace(line), cut)
+			if !found {
+				t.Fatalf("%s: line %q", list, line)
+			}
+			if list == "SHA256SUMS" {
+				a, b = b, a
+			}
+			names, hashes[a] = append(names, a), b
+		}
+	}
+	slices.Sort(names)
+	return names, hashes
+}
+
+func TestWhatIsBuiltAloneDoesNotForgetTheOthers(t *testing.T) {
+	t.Setenv("GOFLAGS", "-buildvcs=false")
+	out, source := filepath.Join(t.TempDir(), "dist"), tree(t, apache)
+	first, second := recipeOfTiny(), recipeOfTiny()
+	second.name = "other"
+	if err := tiny(source, out).write(t.Context(), []recipe{first, second}); err != nil {
+		t.Fatal(err)
+	}
+	all, before := lists(t, out)
+	want := []string{"other.spdx.json", "other.tar", "registry.test/inlay/other", "registry.test/inlay/tiny", "tiny.spdx.json", "tiny.tar"}
+	if diff := cmp.Diff(want, all); diff != "" {
+		t.Fatalf("(-want +got):\n%s", diff)
+	}
+	alone := tiny(source, out)
+	alone.Version = "v9"
+	if err := alone.write(t.Context(), []recipe{second}); err != nil {
+		t.Fatal(err)
+	}
+	all, after := lists(t, out)
+	if diff := cmp.Diff(want, all); diff != "" {
+		t.Errorf("after one image alone (-want +got):\n%s", diff)
+	}
+	for name := range before {
+		if anew := strings.Contains(name, "other"); (before[name] != after[name]) != anew {
+			t.Errorf("%s: built anew: %v, %s → %s", name, anew, before[name], after[name])
+		}
+	}
+	// Another registry's: one line an image. What has no file any more has none.
+	if err := os.Remove(filepath.Join(out, "tiny.tar")); err != nil {
+		t.Fatal(err)
+	}
+	alone.Prefix = "elsewhere.test"
+	if err := alone.write(t.Context(), []recipe{second}); err != nil {
+		t.Fatal(err)
+	}
+	all, _ = lists(t, out)
+	if diff := cmp.Diff([]string{"elsewhere.test/other", "other.spdx.json", "other.tar", "tiny.spdx.json"}, all); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

@@ -60,6 +60,7 @@ func All() []Recipe {
 		crio       = "1.36.1"
 		oldCRIO    = "1.34.0"
 		criTools   = "1.34.0"
+		helm       = "4.3.1"
 	)
 	// A Kubernetes binary takes its version from the linker; without it the kubelet
 	// announces v0.0.0 and the API server refuses part of its own feature gates.
@@ -117,6 +118,12 @@ func All() []Recipe {
 			Binary:   "critest", // go test would call it critest.test
 			Test:     true,
 			LDFlags:  "-X sigs.k8s.io/cri-tools/pkg/version.Version=" + criTools,
+		},
+		{
+			// The release whose engine the tests of deploy/ render the chart with.
+			Name: "helm", Version: helm, Module: "helm",
+			Packages: []string{"helm.sh/helm/v4/cmd/helm"},
+			LDFlags:  "-X helm.sh/helm/v4/internal/version.version=v" + helm,
 		},
 	}
 }

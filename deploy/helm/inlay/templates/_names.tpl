@@ -37,13 +37,12 @@ app.kubernetes.io/name: {{ .name }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 {{- end -}}
 
-{{/* Labels of every object. Takes root, and name: inlay-node or inlay-webhook; "" for objects of neither. */}}
+{{/* Labels of every object. Takes root, and name: inlay-node, inlay-webhook or inlay-kinds. */}}
 {{- define "inlay.labels" -}}
-{{- with .name }}
-app.kubernetes.io/name: {{ . }}
-{{- end }}
+app.kubernetes.io/name: {{ .name }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/component: {{ trimPrefix "inlay-" .name }}
 app.kubernetes.io/part-of: inlay
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
@@ -60,17 +59,32 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- end -}}
 {{- end -}}
 
-{{/* Whether enclaves are offered, and can be held to their pods' limits; empty = no. */}}
-{{- define "inlay.enclaves" -}}
-{{- if and (ne .Values.nri.mode "off") (or (has "sgx" .Values.families) (has "auto" .Values.families)) }}yes{{ end -}}
+{{/* nri.mode. An unquoted off in a file is false: YAML's word for it. */}}
+{{- define "inlay.nri" -}}
+{{- if kindIs "bool" .Values.nri.mode }}off{{ else }}{{ .Values.nri.mode }}{{ end -}}
 {{- end -}}
 
-{{/* The least that a container can have. */}}
-{{- define "inlay.least" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities:
-  drop: [ALL]
+{{/* Whether enclaves are offered, and can be held to their pods' limits; empty = no. */}}
+{{- define "inlay.enclaves" -}}
+{{- if and (ne (include "inlay.nri" .) "off") (or (has "sgx" .Values.families) (has "auto" .Values.families)) }}yes{{ end -}}
+{{- end -}}
+
+{{/* The variable by which the collector works harder before the memory limit is met: five sixths of it, in whole MiB.
+Takes the resources of a container; nothing where they have no such limit. */}}
+{{- define "inlay.gomemlimit" -}}
+{{- with .limits }}
+{{- with .memory }}
+{{- $limit := toString . }}
+{{- $unit := regexFind "[A-Za-z]*$" $limit }}
+{{- $units := dict "" 1 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 }}
+{{- if not (and (regexMatch "^[0-9.]+(e[+][0-9]+)?[A-Za-z]*$" $limit) (hasKey $units $unit)) }}
+{{- fail (printf "limits.memory %s: write a number of bytes, or one with k, M, G, T, Ki, Mi, Gi or Ti" $limit) }}
+{{- end }}
+{{- $bytes := mulf (trimSuffix $unit $limit | float64) (get $units $unit | float64) }}
+- name: GOMEMLIMIT
+  value: {{ printf "%.0fMiB" (floor (divf (mulf $bytes 5.0) 6.0 1048576.0)) }}
+{{- end }}
+{{- end }}
 {{- end -}}
 
 {{/* Whether families are offered that need more folders of the host than FPGAs and SGX do; empty = no. */}}
