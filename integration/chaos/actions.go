@@ -28,6 +28,11 @@ func (s *Scene) do(ctx context.Context, step Step) error {
 	ctx, cancel := context.WithTimeout(ctx, apiLimit)
 	defer cancel()
 	arg := func(i int) string { return step.Args[i] }
+	if unregisters(step) {
+		s.mu.Lock()
+		begin(&s.away, awayPlugin)
+		s.mu.Unlock()
+	}
 	switch step.Action {
 	case "create":
 		return s.create(ctx, arg(0), arg(1), arg(2))
@@ -113,11 +118,23 @@ func (s *Scene) createStatic(p Pod, spec cluster.PodSpec) error {
 	}
 	s.mu.Lock()
 	s.register(p, string(pod.UID), nil)
+	begin(&s.static, p.Name)
 	s.mu.Unlock()
 	return os.WriteFile(s.staticFile(p.Name), text, 0o644)
 }
 
 func (s *Scene) staticFile(pod string) string { return s.c.HostPath(staticDir + "/" + pod + ".yaml") }
+
+// removeStatic takes a pod away from the kubelet again.
+func (s *Scene) removeStatic(name string) error {
+	err := os.Remove(s.staticFile(name))
+	if err == nil {
+		s.mu.Lock()
+		end(s.static, name)
+		s.mu.Unlock()
+	}
+	return err
+}
 
 func (s *Scene) delete(ctx context.Context, name string) error {
 	s.mu.Lock()
@@ -130,7 +147,7 @@ func (s *Scene) delete(ctx context.Context, name string) error {
 	case !ok:
 		return errors.New("it is not there")
 	case p.Kind == kindStatic:
-		return os.Remove(s.staticFile(name))
+		return s.removeStatic(name)
 	}
 	return s.c.DeletePod(ctx, p.Namespace, name)
 }

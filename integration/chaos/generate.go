@@ -30,12 +30,14 @@ const (
 // Programs. The cluster's own stay dead until they are started; Inlay's are started by the kubelet.
 const (
 	programHook    = "inlay-hook" // the next one that programs
+	programPlugin  = "inlay-deviceplugin"
+	programKubelet = "kubelet"
 	programRuntime = "runtime"
 )
 
 var (
-	inlays     = []string{"inlay-deviceplugin", "inlay-nri", "inlay-webhook"}
-	components = []string{"kubelet", programRuntime, "kube-apiserver", "etcd", "kube-scheduler", "kube-controller-manager"}
+	inlays     = []string{programPlugin, "inlay-nri", "inlay-webhook"}
+	components = []string{programKubelet, programRuntime, "kube-apiserver", "etcd", "kube-scheduler", "kube-controller-manager"}
 )
 
 // allDevices is a fault's device that means each of them.

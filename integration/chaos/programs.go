@@ -23,7 +23,7 @@ func (s *Scene) component(name string) *cluster.Component {
 }
 
 // interrupts says whether a container that starts just now may be started again without it.
-func interrupts(program string) bool { return program == "kubelet" || program == programRuntime }
+func interrupts(program string) bool { return program == programKubelet || program == programRuntime }
 
 func (s *Scene) interrupt(program string) {
 	if interrupts(program) {

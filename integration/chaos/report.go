@@ -21,7 +21,7 @@ type Violation struct {
 type Report struct {
 	Steps, NotDone             int // settles left out
 	Actions                    map[string]int
-	Pods, Refused, Failed      map[string]int // by kind; Failed by the kubelet's reason
+	Pods, Refused, Failed      map[string]int // by kind; Failed by the failure's words
 	Looks, Readings            int
 	Done                       int // jobs that came to their end
 	Hooks                      int // killed or frozen while they programmed
@@ -80,12 +80,18 @@ func (r *Report) Write(w io.Writer) {
 	row("pods created ("+list(r.Pods)+")", sum(r.Pods))
 	row("of them jobs that came to their end", r.Done)
 	row("pods refused by the API server ("+list(r.Refused)+")", sum(r.Refused))
-	row("pods that failed for good at the kubelet and were made anew ("+list(r.Failed)+")", sum(r.Failed))
+	row("pods that the kubelet turned away for good and that were made anew", sum(r.Failed))
 	row("cards programmed", r.Programmed)
 	row("programmings that failed", r.ProgramsFailed)
 	row("hooks killed or frozen while they programmed", r.Hooks)
 	row("steps that could not be done, because of earlier ones", r.NotDone)
 	row("longest time until all was well again after everything was mended", longest(r.Settles))
+	if len(r.Failed) > 0 {
+		fmt.Fprintf(w, "\n| with which words the kubelet turned pods away (integration/chaos/doc.go explains them) | how often |\n|---|---:|\n")
+		for _, words := range slices.Sorted(maps.Keys(r.Failed)) {
+			fmt.Fprintf(w, "| %s | %d |\n", strings.ReplaceAll(words, "|", `\|`), r.Failed[words])
+		}
+	}
 	fmt.Fprintf(w, "\n| action | how often |\n|---|---:|\n")
 	for _, a := range slices.Sorted(maps.Keys(r.Actions)) {
 		fmt.Fprintf(w, "| `%s` | %d |\n", a, r.Actions[a])
@@ -117,10 +123,29 @@ func (u *Upgraded) Write(w io.Writer) {
 	if len(u.Violations) > 0 {
 		fmt.Fprintln(w)
 	}
-	fmt.Fprint(w, upgradeLegend)
+	fmt.Fprintf(w, "%s\n%s", u.verdict(), upgradeLegend)
 	for i, r := range u.Rollouts {
 		fmt.Fprintf(w, "| %d | %s | %.2f | %.2f | %.2f | %.2f | %.2f |\n", i+1, r.To, r.Back.Seconds(), r.NodeBack.Seconds(), r.Ready.Seconds(), r.Gone.Seconds(), r.NodeGone.Seconds())
 	}
+}
+
+// verdict holds the slowest roll-outs against the bounds that late has.
+func (u *Upgraded) verdict() string {
+	var back, node, gone time.Duration
+	said := "kept in every roll-out"
+	late := 0
+	for _, r := range u.Rollouts {
+		back, node, gone = max(back, r.Back), max(node, r.NodeBack-r.Ready), max(gone, r.Gone, r.NodeGone)
+		if r.late() {
+			late++
+			said = fmt.Sprintf("BROKEN in %d of %d roll-outs", late, len(u.Rollouts))
+		}
+	}
+	return fmt.Sprintf(`Bounds: all devices are offered again by the kubelet within %.0f s, counted from the start of the new inlay-deviceplugin (back), and in the
+Node's status within %.0f s, counted from the end of the roll-out (back less ready). Verdict: %s; the slowest took %.2f s and %.2f s.
+Neither counts from the end of the old plugin. The whole time without all devices (gone) was up to %.2f s and has no bound: it is mostly
+Kubernetes's, which ends the old pod before it makes the new one. Pods that run are not touched by it.
+`, backLimit.Seconds(), backLimit.Seconds(), said, back.Seconds(), node.Seconds(), gone.Seconds())
 }
 
 const upgradeLegend = `Seconds. Back: from the start of the new inlay-deviceplugin (the process) until all devices are offered again, by the kubelet (its podresources

@@ -46,6 +46,8 @@ type Scene struct {
 	faults      emulator.Faults
 	faulty      []Span
 	interrupted []Span
+	away        []Span // see Trouble
+	static      []Span
 	withdrawn   map[string]time.Duration
 	frozen      map[string]func()
 	mapped      map[string]string // mapping → function, as it should be

@@ -66,6 +66,9 @@ func (s *Scene) settle(ctx context.Context) error {
 			s.violated(name, fmt.Sprintf("%v after everything was mended: %s", restLimit, text))
 		}
 	}
+	if len(broken) == 0 {
+		end(s.away, awayPlugin)
+	}
 	rested := time.Since(mended)
 	s.report.notWell = len(broken) > 0
 	s.report.Settles = append(s.report.Settles, rested)
@@ -146,7 +149,7 @@ func (s *Scene) mend(ctx context.Context) error {
 func (s *Scene) removeStatics() error {
 	files, err := os.ReadDir(s.c.HostPath(staticDir))
 	for _, f := range files {
-		err = errors.Join(err, os.Remove(s.c.HostPath(staticDir+"/"+f.Name())))
+		err = errors.Join(err, s.removeStatic(strings.TrimSuffix(f.Name(), ".yaml")))
 	}
 	return err
 }
@@ -231,13 +234,23 @@ func (s *Scene) restOf(ctx context.Context, pod *corev1.Pod, state *Settled) err
 	default:
 		return nil
 	}
-	s.mu.Lock()
-	why := pod.Status.Reason
-	if s.report.Failed[why]++; p.Kind == kindPlain {
-		s.violated("nothing-disturbed", fmt.Sprintf("pod %s asks for nothing and failed: %s %s", p.Name, why, pod.Status.Message))
-	}
-	s.mu.Unlock()
+	s.failed(p, failureOf(pod))
 	return s.anew(ctx, p, pod)
+}
+
+// failed counts a pod that has failed for good, and judges it.
+func (s *Scene) failed(p Pod, f Failure) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.report.Failed[f.words()]++
+	if p.Kind == kindPlain {
+		s.violated("nothing-disturbed", fmt.Sprintf("pod %s asks for nothing and failed: %s %s", p.Name, f.Reason, f.Message))
+		return
+	}
+	trouble := Trouble{Cards: s.cards, Away: s.away, Static: s.static, Faulty: s.faulty}
+	if why := trouble.unexcused(f); why != "" {
+		s.violated("nobody-turned-away", fmt.Sprintf("pod %s (%s) failed for good: %s %s: %s", p.Name, p.Kind, f.Reason, f.Message, why))
+	}
 }
 
 // anew replaces a pod that has failed for good, under another name, as its controller would.

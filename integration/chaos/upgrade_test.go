@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -48,5 +49,28 @@ func TestDevicesThatComeBackLateAreSeen(t *testing.T) {
 		if got := c.r.late(); got != c.late {
 			t.Errorf("%+v: %v", c.r, got)
 		}
+	}
+}
+
+func TestTheVerdictStandsAboveTheTable(t *testing.T) {
+	const s = time.Second
+	u := &Upgraded{Rollouts: []Rollout{
+		{Back: s / 2, NodeBack: 3 * s, Ready: 2 * s, Gone: 4 * s, NodeGone: 5 * s},
+		{Back: s, NodeBack: s, Ready: 6 * s, Gone: s},
+	}}
+	said := func() string {
+		var text strings.Builder
+		u.Write(&text)
+		above, _, _ := strings.Cut(text.String(), "| roll-out |")
+		return above
+	}
+	for _, want := range []string{"within 2 s, counted from the start", "kept in every roll-out; the slowest took 1.00 s and 1.00 s", "up to 5.00 s and has no bound"} {
+		if !strings.Contains(said(), want) {
+			t.Errorf("it does not say %q:\n%s", want, said())
+		}
+	}
+	u.Rollouts[1].Back = 3 * s
+	if want := "BROKEN in 1 of 2 roll-outs; the slowest took 3.00 s"; !strings.Contains(said(), want) {
+		t.Errorf("it does not say %q:\n%s", want, said())
 	}
 }

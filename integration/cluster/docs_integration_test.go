@@ -26,7 +26,7 @@ func TestInstallAndUninstallAsTheDocumentationSays(t *testing.T) {
 		t.Fatal(err)
 	}
 	install := section(t, string(page), "## On a cluster", "### Images of your own")
-	uninstall := section(t, string(page), "### Uninstall", "## With Helm")
+	uninstall := section(t, string(page), "### Uninstall", twoRounds)
 
 	if before := c.ofInlay(t); len(before) > 0 {
 		t.Fatalf("on a fresh node: %v", before)
@@ -47,6 +47,12 @@ func TestInstallAndUninstallAsTheDocumentationSays(t *testing.T) {
 	if _, err := os.Stat(c.BitstreamFile(integration.Interface, integration.NLB0)); err != nil {
 		t.Errorf("bitstreams stay, says the page: %v", err)
 	}
+	c.nothingOfInlay(t)
+}
+
+// nothingOfInlay looks for what the API server may still have after the uninstallation.
+func (c *Test) nothingOfInlay(t *testing.T) {
+	t.Helper()
 	for _, kind := range []string{
 		"namespaces", "crds", "clusterroles", "clusterrolebindings", "mutatingwebhookconfigurations",
 		"validatingwebhookconfigurations", "validatingadmissionpolicies", "validatingadmissionpolicybindings",
@@ -94,7 +100,7 @@ func section(t *testing.T, page, from, to string) string {
 var (
 	fenced = regexp.MustCompile("(?ms)^ *```(?:sh)?\n(.*?)^ *```$")
 	// doneAlready are commands that make cluster has done, as the page says beside them.
-	doneAlready = regexp.MustCompile(`(?m)^ *(ctr |fpga_tool |skopeo )`)
+	doneAlready = regexp.MustCompile(`(?m)^ *(make images |ctr |fpga_tool |skopeo )`)
 	// instead stands on the page in the place of the demo's first command, for make cluster.
 	instead = regexp.MustCompile(`(?m)^ *(sed .*deploy/demo/region\.yaml \| kubectl apply -f -)$`)
 	demo    = regexp.MustCompile(`(?m)^ *kubectl apply -f deploy/demo/region\.yaml$`)

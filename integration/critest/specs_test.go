@@ -23,6 +23,15 @@ func TestPatternsAreGoodAndNoneIsBothChosenAndLeftOut(t *testing.T) {
 	}
 }
 
+// Every pattern chooses one spec at least; that it still does the number tells.
+func TestTheFocusListIsRecordedForEachRuntime(t *testing.T) {
+	for _, runtime := range []integration.RuntimeName{integration.Containerd, integration.CRIO} {
+		if n := FocusFloor(runtime); n < len(FocusList()) || n > Floor(runtime) {
+			t.Errorf("%s: %d specs for %d patterns, of %d in all", runtime, n, len(FocusList()), Floor(runtime))
+		}
+	}
+}
+
 func TestEverySkippedSpecHasAReason(t *testing.T) {
 	for _, s := range SkipList() {
 		if s.Reason == "" || s.Pattern == "" {

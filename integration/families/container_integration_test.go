@@ -4,6 +4,7 @@ package families
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
@@ -13,6 +14,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/proto"
+	pluginapi "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 
 	"github.com/inlay-project/inlay/integration/cluster"
 )
@@ -144,6 +147,37 @@ func (n *node) held(pod string) map[string][]string {
 		}
 	}
 	return all
+}
+
+// givenByCDI are the CDI names in the answers that the kubelet keeps, by resource. An answer has nothing else beside them.
+func (n *node) givenByCDI(domain string) map[string][]string {
+	n.t.Helper()
+	text, err := os.ReadFile(n.HostPath("var/lib/kubelet/device-plugins/kubelet_internal_checkpoint"))
+	n.must(err)
+	var checkpoint struct {
+		Data struct {
+			PodDeviceEntries []struct {
+				ResourceName string
+				AllocResp    []byte // a marshalled ContainerAllocateResponse
+			}
+		}
+	}
+	n.must(json.Unmarshal(text, &checkpoint))
+	names := map[string][]string{}
+	for _, e := range checkpoint.Data.PodDeviceEntries {
+		var answer pluginapi.ContainerAllocateResponse
+		n.must(proto.Unmarshal(e.AllocResp, &answer))
+		if !strings.HasPrefix(e.ResourceName, domain) || len(answer.GetCdiDevices()) == 0 {
+			continue
+		}
+		if len(answer.GetDevices())+len(answer.GetMounts()) > 0 {
+			n.t.Errorf("%s was given by CDI and by the kubelet: %v", e.ResourceName, &answer)
+		}
+		for _, d := range answer.GetCdiDevices() {
+			names[e.ResourceName] = append(names[e.ResourceName], d.GetName())
+		}
+	}
+	return names
 }
 
 // count gives how many devices of each resource a pod has.

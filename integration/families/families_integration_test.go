@@ -6,9 +6,11 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/inlay-project/inlay/deviceplugins/racktest"
 	"github.com/inlay-project/inlay/fpga/emulator"
@@ -29,6 +31,7 @@ func TestAllFamiliesOnOneNode(t *testing.T) {
 			n.Phases.Time("another configuration", n.isConfiguredAnew)
 			n.Phases.Time("a pod after it", n.packsAndJoins)
 			n.Phases.Time("a pod without inlay-nri", n.isRightWithoutNRI)
+			n.Phases.Time("GPUs by CDI", n.givesGPUsByCDI)
 			n.Phases.Time("with the components of QAT", n.bindsAndHearsQAT)
 			t.Logf("%s:\n%s", runtime, n.Phases.String())
 		})
@@ -118,6 +121,34 @@ func (n *node) isRightWithoutNRI() {
 		n.t.Errorf("the container (-want +got):\n%s", diff)
 	}
 	n.must(nri.Cont())
+}
+
+// With CDI a container gets what it got without: each card once, and real links. The kubelet knows names only.
+func (n *node) givesGPUsByCDI() {
+	n.t.Helper()
+	n.configure("version: v1\ncdi: on\ngpu: {sharedDevNum: 3}\ndsa: {driver: vfio-pci}\niaa: {driver: vfio-pci}")
+	n.waitOffered(map[string]int{"gpu.intel.com/xe": 6, "gpu.intel.com/i915": 6})
+	got := n.run("cdi", map[string]int64{"gpu.intel.com/xe": 2, "gpu.intel.com/i915": 1})
+	want := n.expect("cdi")
+	if len(want.Links) != 6 {
+		n.t.Errorf("this is no test: %+v", want)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		n.t.Errorf("the container (-want +got):\n%s", diff)
+	}
+	named := map[string][]string{}
+	for resource, ids := range n.held("cdi") {
+		for _, id := range ids {
+			card, _, _ := strings.Cut(id, "-")
+			named[resource] = append(named[resource], "intel.cdi.k8s.io/gpu="+card)
+		}
+	}
+	if diff := cmp.Diff(named, n.givenByCDI("gpu.intel.com/"), cmpopts.SortSlices(strings.Compare)); diff != "" {
+		n.t.Errorf("what the kubelet was answered (-devices +names):\n%s", diff)
+	}
+	n.Delete(cluster.PodSpec{Name: "cdi"})
+	n.configure("version: v1\ngpu: {sharedDevNum: 2, allocationPolicy: packed}\ndsa: {driver: vfio-pci}\niaa: {driver: vfio-pci}")
+	n.waitOffered(map[string]int{"gpu.intel.com/xe": 4, "gpu.intel.com/i915": 4})
 }
 
 // Two components widen what the pod may do: functions of QAT cards are bound, and the cards' heartbeat is heard. A third one

@@ -168,7 +168,7 @@ func (n *node) awaitDevices(resource string, want int) error {
 			return nil
 		}
 		if ctx.Err() != nil {
-			return errors.Join(err, fmt.Errorf("%s: the kubelet has %v, want %d", resource, devices, want))
+			return errors.Join(err, fmt.Errorf("%s: the kubelet has %d, want %d: %v", resource, len(devices), want, devices))
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
