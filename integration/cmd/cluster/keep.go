@@ -193,6 +193,10 @@ func usage(k *cluster.Cluster, c choice) string {
 	fmt.Fprintf(&s, "\nor, without these variables: kubectl --kubeconfig %s …\n", c.in(kubeconfig))
 	fmt.Fprintf(&s, "The node's file system is in %s, its bitstreams in %s, logs in %s/*.log.\n", k.HostRoot, k.Bitstreams(), k.Dir)
 	fmt.Fprintf(&s, "Faults of the cards: JSON in %s (bin/fpga-emulator --help says which).\n", k.FaultsFile())
-	s.WriteString("No image can be pulled; inlay.test/workload:1 has a shell and afu-read.\n\nmake cluster-stop ends it, and leaves nothing.\n")
+	stop := "make cluster-stop"
+	if !c.usual {
+		stop += fmt.Sprintf(" CLUSTERFLAGS=%q", "-state "+c.state)
+	}
+	fmt.Fprintf(&s, "No image can be pulled; inlay.test/workload:1 has a shell and afu-read.\n\n%s ends it, and leaves nothing.\n", stop)
 	return s.String()
 }

@@ -35,6 +35,7 @@ func main() {
 // choice is what the command line chooses.
 type choice struct {
 	state   string
+	usual   bool // state was not chosen
 	runtime string
 	overlay string
 	images  string
@@ -51,9 +52,10 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	usual := filepath.Join(cache, "inlay", "cluster")
 	var c choice
 	f := flag.NewFlagSet("cluster "+args[0], flag.ContinueOnError)
-	f.StringVar(&c.state, "state", filepath.Join(cache, "inlay", "cluster"), "folder for the kubeconfig, the log and what else people need")
+	f.StringVar(&c.state, "state", usual, "folder for the kubeconfig, the log and what else people need")
 	f.StringVar(&c.runtime, "runtime", string(integration.Containerd), "containerd, crio or crio-1.34")
 	f.StringVar(&c.overlay, "overlay", "region", "folder of deploy/overlays to apply; none = Inlay is not installed, its images are there")
 	f.StringVar(&c.images, "images", os.Getenv("INLAY_IMAGES"), "folder of images as make images writes it; empty = built from this tree")
@@ -64,6 +66,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err := f.Parse(args[1:]); err != nil {
 		return err
 	}
+	c.usual = c.state == usual
 	if f.NArg() > 0 {
 		return fmt.Errorf("argument %q: there are only flags", f.Arg(0))
 	}
