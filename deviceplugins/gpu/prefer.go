@@ -3,7 +3,6 @@ package gpu
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,7 +11,7 @@ import (
 )
 
 // Prefer implements plugin.Preferrer: what has to be included comes first, the rest as the allocation policy says. Among
-// cards that are the same to it the one nearest to those that were picked comes next, and of several the first in natural
+// cards that are the same to it the one nearest to what has to be included comes next, and of several the first in natural
 // order.
 func (f *Family) Prefer(_ string, available []plugin.Device, must []string, size int) ([]string, error) {
 	f.mu.Lock()
@@ -20,6 +19,9 @@ func (f *Family) Prefer(_ string, available []plugin.Device, must []string, size
 	f.mu.Unlock()
 	if size > len(available) || len(must) > size {
 		return nil, fmt.Errorf("%d of %d devices are wanted, %d of them certain ones", size, len(available), len(must))
+	}
+	if len(must) == 0 && policy != PolicyPacked {
+		places = nil // nothing to be near to: natural order, as Intel's plugin has it
 	}
 	s := newSelection(available, must, size)
 	switch policy {
@@ -251,15 +253,13 @@ func (n *neighbourhood) closeness(a, b int) int {
 	return 0
 }
 
-// itself is how near a card is to itself.
-const itself = math.MaxInt
-
-// joined makes a card one of those that the others are near to.
+// joined makes a card one of those that the others are near to. It is near to none itself: of equals another one is
+// better.
 func (n *neighbourhood) joined(card int) {
 	if n.done[card] {
 		return
 	}
-	n.done[card], n.to[card] = true, itself
+	n.done[card], n.to[card] = true, 0
 	for i := range n.stacks {
 		if !n.done[i] {
 			n.to[i] = max(n.to[i], n.closeness(card, i))
