@@ -63,10 +63,13 @@ test: ## all tests that need nothing but Go, with -race where a C compiler is fo
 	$(Q)hack/test.sh
 
 .PHONY: integration
-integration: build ## real containerd, CRI-O and runc with an emulated card, faults included; root on Debian 12 or later
-	$(Q)$(GO) run ./integration/cmd/components build $(COMPONENTS)
+integration: build components ## real containerd, CRI-O and runc with an emulated card, faults included; root on Debian 12 or later
 	@# One package at a time: clusters and faults have their times, and two cores are soon busy.
-	$(Q)$(GO) test -tags integration -count=1 -p 1 -timeout 45m ./integration/...
+	$(Q)$(GO) test -tags integration -count=1 -p 1 -timeout 45m $(INTEGRATIONFLAGS) ./integration/...
+
+.PHONY: components
+components: ## what the integration tests run, compiled from source once on a machine: Kubernetes, containerd, CRI-O and others
+	$(Q)$(GO) run ./integration/cmd/components build $(COMPONENTS)
 
 .PHONY: cluster cluster-stop
 cluster: ## a one-node cluster with an emulated card and Inlay, left running; root on Debian 12 or later

@@ -13,6 +13,7 @@ import (
 
 // The chart by helm itself, from its installation to its end, with the commands of docs/install.md.
 func TestHelmInstallsUpgradesAndUninstalls(t *testing.T) {
+	t.Parallel()
 	c := kit.Start(t, Options{})
 	if tag, err := c.ImageTag(t.Context()); err != nil || tag != ImageVersion {
 		t.Skipf("the chart's images have the tag %s; those of INLAY_IMAGES have %s (%v)", ImageVersion, tag, err)

@@ -273,8 +273,13 @@ func contains(t *testing.T, what, text string, wants ...string) {
 
 // docs/migrate.md there and back, each command as it is written there.
 func TestMigrationAndTheWayBackAsTheDocumentationSays(t *testing.T) {
+	t.Parallel()
 	for _, runtime := range []integration.RuntimeName{integration.Containerd, integration.CRIO} {
 		t.Run(string(runtime), func(t *testing.T) {
+			t.Parallel()
+			if runtime != integration.Containerd {
+				long(t)
+			}
 			m := startEarlier(t, runtime)
 			old, kept := translated("old"), translated("kept")
 			m.RunPod(old)
@@ -424,6 +429,7 @@ func (m *migration) uninstall(t *testing.T, flag string) (string, error) {
 
 // The wrong order: Inlay comes while the earlier plugin serves, in its own mode and in another one.
 func TestBothPluginsAtOnceAreNamedAndGiveNothingOutTwice(t *testing.T) {
+	t.Parallel()
 	m := startEarlier(t, integration.Containerd)
 	old := translated("old")
 	m.RunPod(old)

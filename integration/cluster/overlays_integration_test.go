@@ -28,6 +28,7 @@ func (c *Test) readsNLB3() {
 }
 
 func TestOverlayForCRIOWithoutNRI(t *testing.T) {
+	t.Parallel()
 	c := kit.Start(t, Options{Runtime: integration.CRIO, NoNRI: true})
 	c.StoreBitstream(integration.NLB3)
 	c.InstallInlay(Install{Overlay: "crio-hooks"})
@@ -37,8 +38,13 @@ func TestOverlayForCRIOWithoutNRI(t *testing.T) {
 
 // The runtime has an inlay-nri of its own from the moment in which it starts.
 func TestOverlayForAnNRIPluginOfTheRuntime(t *testing.T) {
+	t.Parallel()
 	for _, runtime := range []integration.RuntimeName{integration.Containerd, integration.CRIO} {
 		t.Run(string(runtime), func(t *testing.T) {
+			t.Parallel()
+			if runtime != integration.Containerd {
+				long(t)
+			}
 			c := kit.Start(t, Options{Runtime: runtime})
 			c.StoreBitstream(integration.NLB3)
 			c.InstallInlay(Install{Overlay: "preinstalled-nri"})
@@ -50,6 +56,7 @@ func TestOverlayForAnNRIPluginOfTheRuntime(t *testing.T) {
 }
 
 func TestOverlayForWholeCards(t *testing.T) {
+	t.Parallel()
 	c := kit.Start(t, Options{Cards: []string{"dfl:ports=2"}})
 	c.InstallInlay(Install{Overlay: "regiondevel"})
 	c.WaitAllocatable(region, 1)

@@ -29,12 +29,17 @@ const modeLabel = "fpga.intel.com/mode"
 var made = map[string][]string{"all": {"run/cdi"}, "preinstalled-nri": {"opt/nri", "etc/nri"}}
 
 func TestTheUninstallJobLeavesNothingOfOtherOverlays(t *testing.T) {
+	t.Parallel()
 	for overlay, options := range map[string]Options{
 		"all":              {},
 		"crio-hooks":       {Runtime: integration.CRIO, NoNRI: true},
 		"preinstalled-nri": {},
 	} {
 		t.Run(overlay, func(t *testing.T) {
+			t.Parallel()
+			if overlay != "all" {
+				long(t)
+			}
 			c := kit.Start(t, options)
 			if tag, err := c.ImageTag(t.Context()); err != nil || tag != ImageVersion {
 				t.Skipf("the page's commands name images of the tag %s; those of INLAY_IMAGES have %s (%v)", ImageVersion, tag, err)
