@@ -496,6 +496,7 @@ func TestBothPluginsAtOnceAreNamedAndGiveNothingOutTwice(t *testing.T) {
 			}
 			return err
 		}))
+		m.WaitAllocatable(region, 2) // inlay-deviceplugin asks the kubelet every 5 s; until then it can give that card out, and inlay-nri refuses
 		m.must(m.ApplyOverlay(t.Context(), Install{Overlay: "region"}))
 		m.Grant("", "nlb3", integration.NLB3, "region")
 		ours := byName("ours")
