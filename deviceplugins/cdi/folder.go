@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"sync"
 
@@ -25,24 +24,16 @@ const version = "0.5.0"
 
 // Folder is the folder of CDI files, for the families of one process. It is safe for concurrent use.
 type Folder struct {
-	dir  string
-	root *hostfs.Root
+	dir   string
+	root  *hostfs.Root
+	texts Texts
 
-	mu    sync.Mutex
-	texts map[string]text // by file name: the same devices are kept again and again, and YAML is slow
-}
-
-// text is what a file for a device says.
-type text struct {
-	of   specs.Device
-	yaml []byte
+	mu sync.Mutex
 }
 
 // New gives the folder at dir, as this process sees it. It is made when there is something to write. root is the host's
 // tree: a runtime reads the files on the host, so a path in them that begins with root's own folder is refused.
-func New(dir string, root *hostfs.Root) *Folder {
-	return &Folder{dir: filepath.Clean(dir), root: root, texts: map[string]text{}}
-}
+func New(dir string, root *hostfs.Root) *Folder { return &Folder{dir: filepath.Clean(dir), root: root} }
 
 // Keep makes the folder's files of one kind ("intel.cdi.k8s.io/gpu") exactly these: a file a device, readable by all,
 // written only where it differs. A file of the kind whose device is not among them is removed; files of other kinds are
@@ -81,11 +72,7 @@ func (f *Folder) keep(kind string, devices []specs.Device, create bool) error {
 			errs = append(errs, fmt.Errorf("CDI device %s: %w", Name(kind, d.Name), err))
 		}
 	}
-	for file := range f.texts {
-		if mayBe(kind, file) && !wanted[file] {
-			delete(f.texts, file)
-		}
-	}
+	f.texts.Forget(func(file string) bool { return mayBe(kind, file) && !wanted[file] })
 	if err := f.collect(kind, wanted); err != nil {
 		errs = append(errs, fmt.Errorf("CDI files of %s: %w", kind, err))
 	}
@@ -126,7 +113,7 @@ func (f *Folder) put(name, kind string, d specs.Device, create bool) error {
 	case err != nil && !missing:
 		return err
 	}
-	want, err := f.text(name, kind, d)
+	want, err := f.texts.Of(name, specs.Spec{Version: version, Kind: kind, Devices: []specs.Device{d}})
 	switch {
 	case err != nil:
 		return err
@@ -140,18 +127,6 @@ func (f *Folder) put(name, kind string, d specs.Device, create bool) error {
 		return fmt.Errorf("%s is a file of another kind", path)
 	}
 	return atomicfile.Write(path, want, 0o644)
-}
-
-// text gives what the file for a device is to say.
-func (f *Folder) text(name, kind string, d specs.Device) ([]byte, error) {
-	if known, ok := f.texts[name]; ok && reflect.DeepEqual(known.of, d) {
-		return known.yaml, nil
-	}
-	out, err := yaml.Marshal(specs.Spec{Version: version, Kind: kind, Devices: []specs.Device{d}})
-	if err == nil {
-		f.texts[name] = text{d, out}
-	}
-	return out, err
 }
 
 // readable tells whether a file has the mode that it was given: a library once made them 0600, and a runtime that is not

@@ -9,12 +9,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
-	"sigs.k8s.io/yaml"
-	cdi "tags.cncf.io/container-device-interface/specs-go"
+	"tags.cncf.io/container-device-interface/specs-go"
 
 	"github.com/inlay-project/inlay/deviceplugins/fpga/earlier"
 	"github.com/inlay-project/inlay/fpga/card"
@@ -117,34 +115,12 @@ func (c Config) gate(device string, args ...string) ([]byte, error) {
 
 // cdiSpec is a file with one device that has one hook; timeout is in seconds.
 func (c Config) cdiSpec(device string, timeout int, args ...string) ([]byte, error) {
-	return c.texts.of(fmt.Sprintf("%q %d %q", device, timeout, args), func() ([]byte, error) {
-		hook := &cdi.Hook{HookName: "createRuntime", Path: c.Hook.Path, Args: append([]string{hookfile.Name}, args...), Timeout: &timeout}
-		return yaml.Marshal(cdi.Spec{
-			Version: cdiVersion,
-			Kind:    cdiKind,
-			Devices: []cdi.Device{{Name: device, ContainerEdits: cdi.ContainerEdits{Hooks: []*cdi.Hook{hook}}}},
-		})
+	hook := &specs.Hook{HookName: "createRuntime", Path: c.Hook.Path, Args: append([]string{hookfile.Name}, args...), Timeout: &timeout}
+	return c.texts.Of(cdiFile(device), specs.Spec{
+		Version: cdiVersion,
+		Kind:    cdiKind,
+		Devices: []specs.Device{{Name: device, ContainerEdits: specs.ContainerEdits{Hooks: []*specs.Hook{hook}}}},
 	})
-}
-
-// texts are the CDI files of a process: every scan wants one for each FME, and YAML is slow.
-type texts struct {
-	mu    sync.Mutex
-	known map[string][]byte
-}
-
-// of gives a text that was made before, or makes it.
-func (t *texts) of(key string, generate func() ([]byte, error)) ([]byte, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if text, ok := t.known[key]; ok {
-		return text, nil
-	}
-	text, err := generate()
-	if err == nil {
-		t.known[key] = text
-	}
-	return text, err
 }
 
 // ensureCDI has the CDI files in place before a device is offered: the folder is empty after a reboot, and a container

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/inlay-project/inlay/deviceplugins/cdi"
 	"github.com/inlay-project/inlay/deviceplugins/fpga/earlier"
 	"github.com/inlay-project/inlay/deviceplugins/plugin"
 	"github.com/inlay-project/inlay/fpga"
@@ -71,7 +72,7 @@ type Config struct {
 	Log     logrus.FieldLogger
 
 	readOnly bool
-	texts    *texts
+	texts    *cdi.Texts
 }
 
 // Family implements plugin.Family and its optional abilities. It is safe for concurrent use.
@@ -123,7 +124,7 @@ var (
 
 // New makes the family. Nothing is read before the first Scan.
 func New(c Config, mode Mode) *Family {
-	c.texts = &texts{known: map[string][]byte{}}
+	c.texts = &cdi.Texts{}
 	return &Family{c: c, mode: mode, memory: memory{}, places: map[string]place{}, answered: map[string]answer{}}
 }
 

@@ -151,19 +151,12 @@ func (n *mirrored) settles(what string, limit time.Duration, ok func(*policy.Pol
 }
 
 // anon is the process's own memory in KiB.
-func (n *mirrored) anon() int {
+func (n *mirrored) anon() int64 {
 	n.t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", n.Pid()))
+	bytes, err := process.RSSAnon(n.Pid())
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	for line := range strings.Lines(string(text)) {
-		var kib int
-		if _, err := fmt.Sscanf(line, "RssAnon: %d kB", &kib); err == nil {
-			n.t.Logf("RssAnon %d KiB", kib)
-			return kib
-		}
-	}
-	n.t.Fatal("the kernel does not tell RssAnon")
-	return 0
+	n.t.Logf("RssAnon %d KiB", bytes>>10)
+	return bytes >> 10
 }

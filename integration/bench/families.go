@@ -12,6 +12,7 @@ import (
 
 	"github.com/inlay-project/inlay/deviceplugins/plugin/kubelettest"
 	"github.com/inlay-project/inlay/deviceplugins/racktest"
+	"github.com/inlay-project/inlay/integration/process"
 )
 
 const (
@@ -126,7 +127,7 @@ func (s *served) restingFamilies(ctx context.Context, b *bench, bare *served) ([
 			return nil, err
 		}
 		counts[i] = float64(switched(before[i], after)) / time.Since(began).Minutes()
-		if memory[i], err = rssAnon(one.plugin); err != nil {
+		if memory[i], err = process.RSSAnon(one.plugin.Pid()); err != nil {
 			return nil, err
 		}
 	}
@@ -175,38 +176,45 @@ func away(name, resource, node string, without int) plugged {
 	}
 }
 
-// plugAll plugs one device of each family in and out; the time until the kubelet has the list is that of the slowest 1
-// in 100.
+// plugAll plugs one device of each family in and out.
 func (s *served) plugAll(ctx context.Context, b *bench, rack racktest.Rack) ([]row, error) {
-	n := b.samples(100, 20)
 	var rows []row
 	for _, p := range plugs(rack) {
-		one := s.of(p.resource)
-		plug := one.Resource(p.resource).Allocatable() != p.with
-		var took times
-		for range n {
-			want, change := p.without, p.out
-			if plug {
-				want, change = p.with, p.in
-			}
-			began := time.Now()
-			if err := change(); err != nil {
-				return rows, err
-			}
-			r, err := one.wait(ctx, func(r kubelettest.Resource) bool { return r.Allocatable() == want })
-			if err != nil {
-				return rows, fmt.Errorf("%s: %w", p.name, err)
-			}
-			took = append(took, r.At.Sub(began))
-			if err := pause(ctx, 150*time.Millisecond); err != nil { // the next one is a change of its own
-				return rows, err
-			}
-			plug = !plug
+		r, err := s.of(p.resource).plug(ctx, b, p)
+		if err != nil {
+			return rows, err
 		}
-		rows = append(rows, row{
-			what: p.name + " plugged in or out → list received, p99", figure: show(took.p(99)), baseline: "reference: a look every 5 s",
-			goal: "≤ " + show(plugGoal), verdict: keeps(took.p(99) <= plugGoal), samples: fmt.Sprintf("%d, p50 %s", len(took), show(took.p(50))),
-		})
+		rows = append(rows, r)
 	}
 	return rows, nil
+}
+
+// plug plugs a device in and out; the time until the kubelet has the list is that of the slowest 1 in 100.
+func (s *served) plug(ctx context.Context, b *bench, p plugged) (row, error) {
+	n := b.samples(100, 20)
+	in := s.Resource(p.resource).Allocatable() != p.with
+	var took times
+	for range n {
+		want, change := p.without, p.out
+		if in {
+			want, change = p.with, p.in
+		}
+		began := time.Now()
+		if err := change(); err != nil {
+			return row{}, err
+		}
+		r, err := s.wait(ctx, func(r kubelettest.Resource) bool { return r.Allocatable() == want })
+		if err != nil {
+			return row{}, fmt.Errorf("%s: %w", p.name, err)
+		}
+		took = append(took, r.At.Sub(began))
+		if err := pause(ctx, 150*time.Millisecond); err != nil { // the next one is a change of its own
+			return row{}, err
+		}
+		in = !in
+	}
+	return row{
+		what: p.name + " plugged in or out → list received, p99", figure: show(took.p(99)), baseline: "reference: a look every 5 s",
+		goal: "≤ " + show(plugGoal), verdict: keeps(took.p(99) <= plugGoal), samples: fmt.Sprintf("%d, p50 %s", len(took), show(took.p(50))),
+	}, nil
 }

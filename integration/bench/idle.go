@@ -67,7 +67,7 @@ func (n *node) work(ctx context.Context, count int) (map[*process.Process]int64,
 			return nil, err
 		}
 		for _, p := range []*process.Process{n.plugin, n.nri, n.bare, n.empty} {
-			bytes, err := rssAnon(p)
+			bytes, err := process.RSSAnon(p.Pid())
 			if err != nil {
 				return nil, err
 			}

@@ -9,8 +9,6 @@ import (
 	"strconv"
 	"time"
 
-	"k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
-
 	"github.com/inlay-project/inlay/deviceplugins/plugin/kubelettest"
 	"github.com/inlay-project/inlay/fpga"
 	"github.com/inlay-project/inlay/integration/process"
@@ -173,6 +171,11 @@ func allocate(ctx context.Context, b *bench) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
+	return allocateInTurn(ctx, b, ours, bare, 1000)
+}
+
+// allocateInTurn measures Allocate of 8 devices among so many, of inlay-deviceplugin and of the bare plugin in turn.
+func allocateInTurn(ctx context.Context, b *bench, ours, bare *served, among int) ([]row, error) {
 	n := b.samples(5000, 500)
 	var inlay, floor times
 	for i := range n {
@@ -181,13 +184,13 @@ func allocate(ctx context.Context, b *bench) ([]row, error) {
 			into *times
 		}{{ours, &inlay}, {bare, &floor}} {
 			ids := s.Resource(s.resource).IDs()
-			if len(ids) != 1000 {
-				return nil, fmt.Errorf("%s lists %d devices, not 1000", s.resource, len(ids))
+			if len(ids) != among {
+				return nil, fmt.Errorf("%s lists %d devices, not %d", s.resource, len(ids), among)
 			}
 			at := i * 37 % (len(ids) - 8)
 			began := time.Now()
-			var answer *v1beta1.ContainerAllocateResponse
-			if answer, err = s.Allocate(ctx, s.resource, ids[at:at+8]...); err != nil {
+			answer, err := s.Allocate(ctx, s.resource, ids[at:at+8]...)
+			if err != nil {
 				return nil, ended(err, s.plugin)
 			}
 			*s.into = append(*s.into, time.Since(began))
@@ -208,7 +211,7 @@ func allocate(ctx context.Context, b *bench) ([]row, error) {
 		return nil, fmt.Errorf("inlay-deviceplugin counts %.0f allocations, not %d", inside.total(), n)
 	}
 	return []row{{
-		what: "Allocate of 8 devices among 1,000, in inlay-deviceplugin (its own histogram), p99", figure: "≤ " + show(inside.holds(0.99)),
+		what: fmt.Sprintf("Allocate of 8 devices among %d, in inlay-deviceplugin (its own histogram), p99", among), figure: "≤ " + show(inside.holds(0.99)),
 		baseline: "the whole call over the socket: " + show(inlay.p(99)), goal: "≤ " + show(allocateGoal), verdict: keeps(inside.holds(0.99) <= allocateGoal),
 		samples: fmt.Sprint(n),
 	}, {

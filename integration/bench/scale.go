@@ -16,7 +16,6 @@ const (
 	scaleCards   = 64
 	manyShares   = 64 // of each card: 4,096 devices of one resource
 	fewShares    = 16 // of each card: 1,024 devices to choose from
-	granted      = 8  // devices of an Allocate
 	preferred    = 64 // devices of a GetPreferredAllocation
 	preferGoal   = 5 * time.Millisecond
 	kubeletTakes = 4 << 20 // bytes of a message, gRPC's default
@@ -97,64 +96,17 @@ func scaleList(ctx context.Context, b *bench) ([]row, error) {
 		what: "list of 4,096 devices of one resource", figure: mib(size(ours)), baseline: "bare device plugin: " + mib(size(bare)),
 		goal: "< " + mib(kubeletTakes), verdict: keeps(size(ours) < kubeletTakes), samples: fmt.Sprintf("%d GPUs × %d shares", scaleCards, manyShares),
 	}}
-	before := ours.Resource(ours.resource).At
-	var sent times
-	n := b.samples(100, 10)
-	for i := range n {
-		change, want := rack.Unplug, all-manyShares
-		if i%2 == 1 {
-			change, want = rack.Plug, all
-		}
-		began := time.Now()
-		if err := change("gpu", scaleCards-1); err != nil {
-			return rows, err
-		}
-		r, err := ours.wait(ctx, func(r kubelettest.Resource) bool { return r.Allocatable() == want && r.At.After(before) })
-		if err != nil {
-			return rows, err
-		}
-		before = r.At
-		sent = append(sent, r.At.Sub(began))
-		if err := pause(ctx, 200*time.Millisecond); err != nil { // the next one is a change of its own
-			return rows, err
-		}
+	one := plugged{
+		"one of these GPUs", ours.resource,
+		func() error { return rack.Plug("gpu", scaleCards-1) }, func() error { return rack.Unplug("gpu", scaleCards-1) },
+		all, all - manyShares,
 	}
-	rows = append(rows, row{
-		what: "one of these GPUs plugged in or out → list received, p99", figure: show(sent.p(99)), baseline: "reference: a look every 5 s",
-		goal: "≤ " + show(plugGoal), verdict: keeps(sent.p(99) <= plugGoal), samples: fmt.Sprintf("%d, p50 %s", n, show(sent.p(50))),
-	})
-	calls := b.samples(5000, 500)
-	var took, floor times
-	for i := range calls {
-		for _, s := range []struct {
-			*served
-			into *times
-		}{{ours, &took}, {bare, &floor}} {
-			ids := s.Resource(s.resource).IDs()
-			at := i * 31 % (len(ids) - granted)
-			began := time.Now()
-			if _, err := s.Allocate(ctx, s.resource, ids[at:at+granted]...); err != nil {
-				return rows, ended(err, s.plugin)
-			}
-			*s.into = append(*s.into, time.Since(began))
-		}
-	}
-	page, err := metrics(ctx, ours.page)
+	sent, err := ours.plug(ctx, b, one)
 	if err != nil {
 		return rows, err
 	}
-	inside, err := histogramOf(page, "inlay_allocation_duration_seconds")
-	if err != nil {
-		return rows, err
-	}
-	return append(rows, row{
-		what: fmt.Sprintf("Allocate of %d devices among 4,096, in inlay-deviceplugin (its own histogram), p99", granted), figure: "≤ " + show(inside.holds(0.99)),
-		baseline: "the whole call over the socket: " + show(took.p(99)), goal: "≤ " + show(allocateGoal), verdict: keeps(inside.holds(0.99) <= allocateGoal),
-		samples: fmt.Sprint(calls),
-	}, row{
-		what: "the whole call over the socket, p99", figure: show(took.p(99)), baseline: "bare device plugin: " + show(floor.p(99)),
-		samples: fmt.Sprintf("%d each, in turn; p50 %s and %s", calls, show(took.p(50)), show(floor.p(50))),
-	}), nil
+	more, err := allocateInTurn(ctx, b, ours, bare, all)
+	return append(append(rows, sent), more...), err
 }
 
 // scalePrefer is about the preferred allocation of 64 devices out of 1,024.

@@ -7,7 +7,6 @@ import (
 	"math"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -87,26 +86,6 @@ func freeAddress() (string, error) {
 	return l.Addr().String(), l.Close()
 }
 
-// rssAnon is a process' anonymous memory in bytes.
-func rssAnon(p *process.Process) (int64, error) {
-	kib, err := statusNumber(fmt.Sprintf("/proc/%d/status", p.Pid()), "RssAnon:")
-	return kib << 10, err
-}
-
-// statusNumber reads one number of a status file of /proc.
-func statusNumber(file, key string) (int64, error) {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(text)) {
-		if value, ok := strings.CutPrefix(line, key); ok {
-			return strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
-		}
-	}
-	return 0, fmt.Errorf("%s: no %s", file, key)
-}
-
 // switches are the voluntary context switches of a process' threads, by thread.
 func switches(p *process.Process) (map[string]int64, error) {
 	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", p.Pid()))
@@ -118,7 +97,7 @@ func switches(p *process.Process) (map[string]int64, error) {
 	}
 	all := map[string]int64{}
 	for _, f := range files {
-		n, err := statusNumber(f, "voluntary_ctxt_switches:")
+		n, err := process.StatusNumber(f, "voluntary_ctxt_switches:")
 		if err != nil {
 			return nil, err
 		}

@@ -36,7 +36,7 @@ func webhook(ctx context.Context, b *bench) ([]row, error) {
 			}
 		}
 	}
-	memory, err := rssAnon(w.many.server)
+	memory, err := process.RSSAnon(w.many.server.Pid())
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +44,7 @@ func webhook(ctx context.Context, b *bench) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	baseline, err := rssAnon(w.plain.server)
+	baseline, err := process.RSSAnon(w.plain.server.Pid())
 	if err != nil {
 		return nil, err
 	}

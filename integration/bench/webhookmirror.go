@@ -141,7 +141,7 @@ func watchMemory(ctx context.Context, p *process.Process) func() (int64, error) 
 		var s seen
 		for s.err == nil && ctx.Err() == nil {
 			var size int64
-			if size, s.err = rssAnon(p); s.err == nil {
+			if size, s.err = process.RSSAnon(p.Pid()); s.err == nil {
 				s.sizes = append(s.sizes, size)
 			}
 			_ = pause(ctx, 20*time.Millisecond) // ended by the caller

@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -16,6 +14,7 @@ import (
 	"github.com/inlay-project/inlay/fpga/emulator"
 	"github.com/inlay-project/inlay/integration"
 	"github.com/inlay-project/inlay/integration/cluster"
+	"github.com/inlay-project/inlay/integration/process"
 )
 
 const (
@@ -52,7 +51,7 @@ func TestSixtyFourDevicesOfEachFamily(t *testing.T) {
 		t.Errorf("the container has the nodes %v, want %v", got.Nodes, want.Nodes)
 	}
 
-	process := n.Program("inlay-deviceplugin")
+	plugin := n.Program("inlay-deviceplugin")
 	plug := n.plugs()
 	for _, name := range slices.Sorted(maps.Keys(plug)) {
 		p := plug[name]
@@ -70,10 +69,13 @@ func TestSixtyFourDevicesOfEachFamily(t *testing.T) {
 			n.must(n.awaitDevices(resource, count))
 		}
 	}
-	if !process.Alive() {
+	if !plugin.Alive() {
 		t.Error("inlay-deviceplugin has ended meanwhile")
 	}
-	if is := rssAnon(t, process.Pid); is > memory {
+	is, err := process.RSSAnon(plugin.Pid)
+	n.must(err)
+	t.Logf("RssAnon %d KiB", is>>10)
+	if is > memory {
 		t.Errorf("RssAnon %d bytes, want at most %d", is, memory)
 	}
 }
@@ -103,22 +105,4 @@ func (n *node) plugs() map[string]change {
 	goes, returns = away(enclave)
 	all["sgx"] = change{"sgx.intel.com/enclave", goes, returns, [2]int{0, 110}}
 	return all
-}
-
-// rssAnon is the memory that a process has of its own, in bytes.
-func rssAnon(t *testing.T, pid int) int64 {
-	t.Helper()
-	status, err := os.ReadFile(filepath.Join("/proc", fmt.Sprint(pid), "status"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(status)) {
-		var kib int64
-		if _, err := fmt.Sscanf(line, "RssAnon: %d kB", &kib); err == nil {
-			t.Logf("RssAnon %d KiB", kib)
-			return kib << 10
-		}
-	}
-	t.Fatal("the kernel does not tell RssAnon")
-	return 0
 }
