@@ -28,6 +28,9 @@ a reason otherwise; any other container passes untouched.
 It needs no capabilities and opens no device. Its work can be watched at /metrics, and /readyz says what is missing: the
 runtime's connection, the hook, a policy file that can be believed.`
 
+// modeAuto is the default of --fpga-mode.
+const modeAuto = "auto"
+
 // options are the flags of inlay-nri beside the common ones.
 type options struct {
 	*cli.Common
@@ -43,6 +46,11 @@ type options struct {
 
 func newCommand() (*cobra.Command, *cli.Common) {
 	o := &options{}
+	cmd := o.command()
+	return cmd, o.Common
+}
+
+func (o *options) command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "inlay-nri",
 		Short: "NRI plugin that sets FPGA functions into containers",
@@ -56,7 +64,7 @@ func newCommand() (*cobra.Command, *cli.Common) {
 	o.Path(&o.kubeletDir, "kubelet-dir", "/var/lib/kubelet", "the kubelet's folder")
 	o.PathBelow(&o.podresources, "podresources", "kubelet-dir", "pod-resources/kubelet.sock",
 		"the kubelet's podresources socket; empty = there is no kubelet, records are not checked with it")
-	o.hook.Add(o.Common, f, "how long the hook may wait and program; below the kubelet's 2 min")
+	o.hook.Add(o.Common, f, "how long the hook may wait and program")
 	f.StringVar(&o.hookSource, "hook-source", sourceAuto,
 		"the inlay-hook that this inlay-nri was shipped with: containers get the file that inlay-hook install-host made of "+
 			"it, and no other; auto = the one beside inlay-nri, if --hook-path is a link; empty = whatever is at --hook-path")
@@ -64,11 +72,29 @@ func newCommand() (*cobra.Command, *cli.Common) {
 	f.Int64Var(&o.maxBitstream, "max-bitstream", hookcall.StandardMaxBitstream, "bytes that a bitstream's payload may have")
 	f.StringVar(&o.policy, "policy", "",
 		"policy file: what each namespace may have; without it containers are believed, and each grant says so")
-	f.DurationVar(&o.policyMaxAge, "policy-max-age", 0, "a policy file older than this grants nothing; 0 = no limit")
-	f.StringVar(&o.fpgaMode, "fpga-mode", "auto",
+	f.DurationVar(&o.policyMaxAge, "policy-max-age", 0, "a --policy file older than this grants nothing; 0 = no limit")
+	f.StringVar(&o.fpgaMode, "fpga-mode", modeAuto,
 		"this node's FPGA mode: af, region, regiondevel; auto = as inlay-deviceplugin says in the run folder")
 	cmd.AddCommand(installCommand(o), uninstallCommand(o))
-	return cmd, o.Common
+	return cmd
+}
+
+// check refuses settings that no host could make right.
+func (o *options) check() error {
+	switch {
+	case o.maxBitstream <= 0:
+		return cli.UsageError("--max-bitstream %d is not positive", o.maxBitstream)
+	case o.policyMaxAge < 0:
+		return cli.UsageError("--policy-max-age %s is negative; 0 is no limit", o.policyMaxAge)
+	case o.policyMaxAge > 0 && o.policy == "":
+		return cli.UsageError("--policy-max-age %s without --policy: there is no file that could be too old", o.policyMaxAge)
+	}
+	switch o.fpgaMode {
+	case modeAuto, "af", "region", "regiondevel":
+	default:
+		return cli.UsageError("--fpga-mode %q is none of auto, af, region, regiondevel", o.fpgaMode)
+	}
+	return o.hook.Check()
 }
 
 // run connects everything and serves until it is told to stop. Started by the runtime, the rest of the settings comes
@@ -81,7 +107,7 @@ func (o *options) run(cmd *cobra.Command) error {
 	s := &service{options: o, flags: cmd.Flags(), adjuster: &lateAdjuster{}, reconciler: &reconciler{log: o.Log}, registry: observe.NewRegistry("nri")}
 	s.metrics = newMetrics(s.registry)
 	if s.engine, err = engine.New(s.engineOptions(conn)); err != nil {
-		return err
+		return cli.UsageError("%w", err) // it looks at nothing but --nri-index and --nri-socket
 	}
 	s.group, s.ctx = errgroup.WithContext(cmd.Context())
 	if conn == nil {

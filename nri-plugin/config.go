@@ -62,6 +62,9 @@ func applyConfig(flags *pflag.FlagSet, config string) error {
 
 // build makes the adjuster from the options as they are now.
 func (o *options) build(into *lateAdjuster, state *reconciler) error {
+	if err := o.check(); err != nil {
+		return err
+	}
 	hook, err := o.programHook()
 	if err != nil {
 		return err
@@ -74,12 +77,8 @@ func (o *options) build(into *lateAdjuster, state *reconciler) error {
 		Root: o.Root, RunDir: o.RunDir, Store: store, MaxBitstream: o.maxBitstream,
 		Hook: hook.Hook, Policy: o.policy, PolicyMaxAge: o.policyMaxAge, Log: o.Log,
 	}
-	switch o.fpgaMode {
-	case "auto":
-	case "af", "region", "regiondevel":
+	if o.fpgaMode != modeAuto {
 		c.Mode = o.fpgaMode
-	default:
-		return fmt.Errorf("--fpga-mode %q is none of auto, af, region, regiondevel", o.fpgaMode)
 	}
 	if o.podresources == "" {
 		o.Log.Warn("no --podresources: allocation records are not checked with a kubelet")

@@ -103,7 +103,7 @@ func TestContainersGetTheVeryHookThatItWasShippedWith(t *testing.T) {
 	r := h.runtime(enginetest.Options{
 		Pods: []*api.PodSandbox{testPod()}, Containers: []*api.Container{withHook("old", old, api.ContainerState_CONTAINER_RUNNING)},
 	})
-	waitPlugins(t, r, 5*time.Second)
+	waitPlugins(t, r)
 	refused := func(want string) {
 		t.Helper()
 		_, err := r.CreateContainer(t.Context(), testPod(), fpgaContainer())
@@ -156,7 +156,7 @@ func TestContainersGetTheVeryHookThatItWasShippedWith(t *testing.T) {
 	}
 	r.Stop()
 	r = h.runtime(enginetest.Options{}) // the old container is gone
-	waitPlugins(t, r, 5*time.Second)
+	waitPlugins(t, r)
 	eventually(t, "the end of the old version", func() bool { return slices.Equal(hookNames(t, h.root), []string{"inlay-hook", own}) })
 }
 
@@ -198,7 +198,7 @@ func TestWhichHookIsItsOwn(t *testing.T) {
 			}
 			r := h.runtime(enginetest.Options{})
 			defer r.Stop()
-			waitPlugins(t, r, 5*time.Second)
+			waitPlugins(t, r)
 			adjust, err := r.CreateContainer(t.Context(), testPod(), fpgaContainer())
 			if err != nil || adjust.GetHooks().GetCreateRuntime()[0].Path != tt.want {
 				t.Errorf("%v, %v, want %s", adjust.GetHooks(), err, tt.want)
@@ -220,7 +220,7 @@ func TestTheHookBesideItIsItsOwnWhereTheFolderIsKept(t *testing.T) {
 	own := installHook(t, h.root, beside, "devel")
 	h.start()
 	r := h.runtime(enginetest.Options{})
-	waitPlugins(t, r, 5*time.Second)
+	waitPlugins(t, r)
 	adjust, err := r.CreateContainer(t.Context(), testPod(), fpgaContainer())
 	if err != nil || adjust.GetHooks().GetCreateRuntime()[0].Path != "/opt/inlay/bin/"+own {
 		t.Errorf("%v, %v, want %s", adjust.GetHooks(), err, own)
@@ -238,7 +238,7 @@ func TestInATreeThatStandsApartVersionsAreKeptToo(t *testing.T) {
 	}
 	h.start("--hook-source", source, "--hook-host-root", h.root)
 	r := h.runtime(enginetest.Options{})
-	waitPlugins(t, r, 5*time.Second)
+	waitPlugins(t, r)
 	eventually(t, "the end of the old version", func() bool { return !slices.Contains(hookNames(t, h.root), old) })
 	adjust, err := r.CreateContainer(t.Context(), testPod(), fpgaContainer())
 	if want := filepath.Join(h.root, "opt/inlay/bin", own); err != nil || adjust.GetHooks().GetCreateRuntime()[0].Path != want {

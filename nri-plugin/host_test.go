@@ -179,9 +179,9 @@ func (h *host) runtime(opts enginetest.Options) *enginetest.Runtime {
 	return r
 }
 
-func waitPlugins(t *testing.T, r *enginetest.Runtime, limit time.Duration) {
+func waitPlugins(t *testing.T, r *enginetest.Runtime) {
 	t.Helper()
-	ctx, cancel := context.WithTimeoutCause(context.Background(), limit, errors.New("too late"))
+	ctx, cancel := context.WithTimeoutCause(context.Background(), 10*time.Second, errors.New("too late"))
 	defer cancel()
 	if err := r.WaitPlugins(ctx, 1); err != nil {
 		t.Fatal(err)

@@ -134,11 +134,15 @@ func (h *onHost) config(settings []string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd, _ := newCommand()
+	var there options // as they will be when the runtime has started it
+	cmd := there.command()
 	flags := cmd.Flags()
 	flags.AddFlagSet(cmd.PersistentFlags())
 	if err := applyConfig(flags, string(text)); err != nil {
 		return nil, cli.UsageError("%w", err)
+	}
+	if err := there.check(); err != nil {
+		return nil, err
 	}
 	return append([]byte("# Written by inlay-nri install-host; the next one writes it anew.\n"), text...), nil
 }

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -156,6 +155,8 @@ func TestInstallHostRefusesWhatTheRuntimeCouldNotUse(t *testing.T) {
 		"no such flag":               {[]string{"policies=/x"}, nil, 2, `"policies" is not a setting`},
 		"the runtime's own settings": {[]string{"nri-socket=/x"}, nil, 2, `"nri-socket" is not a setting`},
 		"a wrong value":              {[]string{"hook-timeout=soon"}, nil, 2, "hook-timeout: "},
+		"a value out of range":       {[]string{"policy=/p", "policy-max-age=-1h"}, nil, 2, "--policy-max-age -1h0m0s is negative"},
+		"a limit without its file":   {[]string{"policy-max-age=1h"}, nil, 2, "--policy-max-age 1h0m0s without --policy"},
 		"no value":                   {[]string{"policy"}, nil, 2, "not FLAG=VALUE"},
 		"a flag twice":               {[]string{"policy=/a", "policy=/b"}, nil, 2, "each flag once"},
 		"no hook": {
@@ -197,5 +198,5 @@ func TestAnInstalledPluginRegistersWithTheRuntime(t *testing.T) {
 		t.Fatalf("%d: %s", code, out)
 	}
 	r := h.runtime(enginetest.Options{PluginDir: tree.path("opt/nri/plugins"), ConfigDir: tree.path("etc/nri/conf.d")})
-	waitPlugins(t, r, 5*time.Second)
+	waitPlugins(t, r)
 }

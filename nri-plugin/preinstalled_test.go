@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/inlay-project/inlay/internal/nristatus"
 	"github.com/inlay-project/inlay/nri-plugin/engine/enginetest"
@@ -41,7 +40,7 @@ func TestStartedByTheRuntimeItTakesItsSettingsFromThere(t *testing.T) {
 		"log-format: json",
 	}, "\n")
 	r := h.runtime(installed(t, config))
-	waitPlugins(t, r, 5*time.Second)
+	waitPlugins(t, r)
 	h.readyz(http.StatusServiceUnavailable, "policy file is missing: "+h.root)
 	if err := os.WriteFile(filepath.Join(h.root, "policy.json"), policyText(), 0o600); err != nil {
 		t.Fatal(err)

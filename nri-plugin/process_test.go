@@ -27,7 +27,7 @@ func TestInlayNRIOverALifeOfItsRuntime(t *testing.T) {
 	h.metric("inlay_nri_connected 0")
 
 	r := h.runtime(enginetest.Options{})
-	waitPlugins(t, r, 2*time.Second)
+	waitPlugins(t, r)
 	h.readyz(http.StatusOK, "ready")
 	s, err := nristatus.Ask(t.Context(), filepath.Join(h.runDir(), nristatus.SocketName))
 	if err != nil || s.Ready() != nil || s.Runtime != "containerd" || s.RuntimeVersion != "2.4.2" {
@@ -53,7 +53,7 @@ func TestInlayNRIOverALifeOfItsRuntime(t *testing.T) {
 	r.Stop()
 	h.readyz(http.StatusServiceUnavailable, "inlay-nri is not connected")
 	r = h.runtime(enginetest.Options{})
-	waitPlugins(t, r, time.Second)
+	waitPlugins(t, r)
 	h.readyz(http.StatusOK, "ready")
 	wantGranted(t, r)
 	h.metric("inlay_nri_reconnects_total 1")
@@ -100,7 +100,7 @@ func TestReadinessNamesWhatIsMissing(t *testing.T) {
 	file := filepath.Join(h.root, "var/lib/inlay/policy.json")
 	h.start("--policy", file)
 	r := h.runtime(enginetest.Options{})
-	waitPlugins(t, r, 5*time.Second)
+	waitPlugins(t, r)
 	h.readyz(http.StatusServiceUnavailable, "nothing is granted: policy file is missing: "+file+"\n")
 	hook := filepath.Join(h.root, "opt/inlay/bin/inlay-hook")
 	if err := os.Remove(hook); err != nil {
@@ -143,24 +143,31 @@ func TestSettingsThatCannotWorkEndTheStartWithALine(t *testing.T) {
 	defer taken.Close()
 	for _, tt := range []struct {
 		flags string
+		code  int
 		want  string
 	}{
-		{"--hook-path opt/inlay-hook", "--hook-path opt/inlay-hook is not absolute"},
-		{"--hook-path /nonexistent/inlay-hook", "--hook-path: /nonexistent/inlay-hook is outside the host root"},
-		{"--hook-timeout 1s", "--hook-timeout 1s is shorter than 2 s"},
-		{"--fpga-mode any", `--fpga-mode "any" is none of auto, af, region, regiondevel`},
-		{"--run-dir /nonexistent/run", "--run-dir: /nonexistent/run is outside the host root"},
-		{"--bitstreams /nonexistent/store", "--bitstreams: /nonexistent/store is outside the host root"},
-		{"--nri-index 4", `NRI plugin index "4"`},
-		{"--http " + taken.Addr().String(), "--http " + taken.Addr().String() + ": bind: address already in use"},
-		{"--frobnicate", "unknown flag: --frobnicate"},
+		{"--hook-path opt/inlay-hook", 2, "--hook-path opt/inlay-hook is not absolute"},
+		{"--hook-path /nonexistent/inlay-hook", 1, "--hook-path: /nonexistent/inlay-hook is outside the host root"},
+		{"--hook-timeout 1s", 2, "--hook-timeout 1s is shorter than 2 s"},
+		{"--hook-timeout 2m", 2, "--hook-timeout 2m0s is not below 2 min"},
+		{"--max-bitstream 0", 2, "--max-bitstream 0 is not positive"},
+		{"--max-bitstream -1", 2, "--max-bitstream -1 is not positive"},
+		{"--policy /p --policy-max-age -1h", 2, "--policy-max-age -1h0m0s is negative"},
+		{"--policy-max-age 1h", 2, "--policy-max-age 1h0m0s without --policy"},
+		{"--nri-socket=", 2, "NRI engine: no socket"},
+		{"--fpga-mode any", 2, `--fpga-mode "any" is none of auto, af, region, regiondevel`},
+		{"--run-dir /nonexistent/run", 1, "--run-dir: /nonexistent/run is outside the host root"},
+		{"--bitstreams /nonexistent/store", 1, "--bitstreams: /nonexistent/store is outside the host root"},
+		{"--nri-index 4", 2, `NRI plugin index "4"`},
+		{"--http " + taken.Addr().String(), 1, "--http " + taken.Addr().String() + ": bind: address already in use"},
+		{"--frobnicate", 2, "unknown flag: --frobnicate"},
 	} {
 		t.Run(tt.flags, func(t *testing.T) {
 			h := newHost(t)
 			p := h.start(strings.Fields(tt.flags)...)
 			err := p.Wait(5 * time.Second)
 			var exit *exec.ExitError
-			if !errors.As(err, &exit) || !strings.Contains(p.Output(), "inlay-nri: "+tt.want) {
+			if !errors.As(err, &exit) || exit.ExitCode() != tt.code || !strings.Contains(p.Output(), "inlay-nri: "+tt.want) {
 				t.Errorf("%v, %s", err, p.Output())
 			}
 		})
@@ -172,6 +179,6 @@ func TestTheHooksPathMayBeTheHostsOwn(t *testing.T) {
 	h := newHost(t)
 	h.start("--hook-path", "/opt/inlay/bin/inlay-hook")
 	r := h.runtime(enginetest.Options{})
-	waitPlugins(t, r, 5*time.Second)
+	waitPlugins(t, r)
 	wantGranted(t, r)
 }

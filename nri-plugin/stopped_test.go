@@ -16,7 +16,7 @@ func TestPlainContainersStartWhileInlayNRIIsStopped(t *testing.T) {
 	h := newHost(t)
 	p := h.start()
 	r := h.runtime(enginetest.Options{})
-	waitPlugins(t, r, 2*time.Second)
+	waitPlugins(t, r)
 	if err := p.Cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
@@ -40,6 +40,6 @@ func TestPlainContainersStartWhileInlayNRIIsStopped(t *testing.T) {
 	if err := p.Cmd.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	waitPlugins(t, r, 5*time.Second)
+	waitPlugins(t, r)
 	wantGranted(t, r)
 }

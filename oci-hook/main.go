@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -39,7 +40,7 @@ const usage = `inlay-hook readies FPGA regions before a container starts. A cont
                                     calls it with the flags given here
   inlay-hook uninstall --hooks-dir DIR --bin-dir DIR
                                     takes both away in the reverse order
-  inlay-hook version
+  inlay-hook version                (or --version)
 
 Flags (each has an environment twin, --host-root is INLAY_HOST_ROOT; the flag beats it):
   --host-root DIR       where the host's /sys, /dev, /srv and /run are (/)
@@ -54,28 +55,26 @@ Flags (each has an environment twin, --host-root is INLAY_HOST_ROOT; the flag be
 `
 
 func main() {
-	if err := run(os.Args[1:], os.Stdin, os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, oneLine(name+": "+err.Error()))
-		os.Exit(1)
+	end := ender{stderr: os.Stderr, exit: os.Exit}
+	if err := run(end.onSignal(context.Background()), os.Args[1:], os.Stdin, os.Stdout); err != nil {
+		end.fail(err)
 	}
 }
 
-// errHelp is what a command returns that was asked for its usage.
-var errHelp = errors.New("help")
+// What a command returns that was asked for its usage or its version.
+var (
+	errHelp    = errors.New("help")
+	errVersion = errors.New("version")
+)
 
-func run(args []string, stdin io.Reader, stdout io.Writer) (err error) {
+func run(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) (err error) {
 	defer func() { err = caught(recover(), err) }()
-	// No signal is caught: a runtime that gives up kills, and a process killed at any point leaves nothing that the next
-	// one cannot see (package region). A reconfiguration that has begun is finished by the kernel.
-	ctx := context.Background()
 	command := ""
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		command, args = args[0], args[1:]
 	}
-	if command == "" && len(args) == 1 && strings.TrimLeft(args[0], "-") == "version" {
-		command = "version"
-	}
-	if f, ok := stdin.(*os.File); ok && (command == "" || command == "gate") && isTerminal(f) {
+	wantsVersion := slices.ContainsFunc(args, func(arg string) bool { return arg == "-version" || arg == "--version" })
+	if f, ok := stdin.(*os.File); ok && (command == "" || command == "gate") && !wantsVersion && isTerminal(f) {
 		command = "help" // a person; it would wait for a state that never comes
 	}
 	switch command {
@@ -90,14 +89,17 @@ func run(args []string, stdin io.Reader, stdout io.Writer) (err error) {
 	case "install-host":
 		err = installHost(ctx, stdout, args)
 	case "version":
-		_, err = fmt.Fprintln(stdout, name, buildinfo.Get().Version)
+		err = errVersion
 	case "help":
 		err = errHelp
 	default:
 		return fmt.Errorf("%.40q is not a command; see inlay-hook help", command)
 	}
-	if errors.Is(err, errHelp) {
+	switch {
+	case errors.Is(err, errHelp):
 		_, err = fmt.Fprint(stdout, usage)
+	case errors.Is(err, errVersion):
+		_, err = fmt.Fprintln(stdout, name, buildinfo.Get().Version)
 	}
 	return err
 }

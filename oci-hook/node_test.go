@@ -182,7 +182,7 @@ func (n *node) hook(stdin string, args ...string) string {
 func call(t testing.TB, stdin string, args ...string) string {
 	t.Helper()
 	var stdout bytes.Buffer
-	err := run(args, strings.NewReader(stdin), &stdout)
+	err := run(t.Context(), args, strings.NewReader(stdin), &stdout)
 	if stdout.Len() > 0 {
 		t.Errorf("%q writes %q to standard output", args, stdout.String())
 	}

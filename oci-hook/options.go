@@ -25,6 +25,7 @@ type options struct {
 	hostRoot, runDir, store string
 	maxBitstream            int64
 	timeout                 time.Duration
+	version                 bool
 }
 
 func (o *options) flags(command string) *flag.FlagSet {
@@ -35,6 +36,7 @@ func (o *options) flags(command string) *flag.FlagSet {
 	f.StringVar(&o.store, "bitstreams", "", "bitstream store (default <host-root>/srv/intel.com/fpga)")
 	f.Int64Var(&o.maxBitstream, "max-bitstream", defaultMaxBitstream, "bytes that a bitstream's payload may have")
 	f.DurationVar(&o.timeout, "timeout", defaultTimeout, "how long to wait for a busy port and its programming")
+	f.BoolVar(&o.version, "version", false, "print the version")
 	return f
 }
 
@@ -45,6 +47,9 @@ func (o *options) parse(f *flag.FlagSet, args []string) error {
 			return errHelp
 		}
 		return fmt.Errorf("%s: %w", f.Name(), err)
+	}
+	if o.version {
+		return errVersion
 	}
 	if f.NArg() > 0 {
 		return fmt.Errorf("%s: %.80q is not expected", f.Name(), f.Arg(0))
@@ -74,7 +79,7 @@ func fromEnvironment(f *flag.FlagSet) error {
 	f.VisitAll(func(fl *flag.Flag) {
 		variable := "INLAY_" + strings.ToUpper(strings.ReplaceAll(fl.Name, "-", "_"))
 		value := os.Getenv(variable)
-		if value == "" || given[fl.Name] || bad != nil {
+		if value == "" || given[fl.Name] || fl.Name == "version" || bad != nil {
 			return
 		}
 		if err := f.Set(fl.Name, value); err != nil {

@@ -132,9 +132,9 @@ func TestAPanicIsALineAndNoTrace(t *testing.T) {
 
 func TestWordsThatAreNoCommand(t *testing.T) {
 	want(t, call(t, "", "frobnicate"), `"frobnicate" is not a command; see inlay-hook help`)
-	for _, args := range []string{"help", "--help", "-h", "program --help", "version", "--version", "-version"} {
+	for _, args := range []string{"help", "--help", "-h", "program --help", "version", "--version", "-version", "--host-root / --version", "program --version", "gate --version", "install --version"} {
 		var out strings.Builder
-		if err := run(strings.Fields(args), strings.NewReader(""), &out); err != nil || !strings.HasPrefix(out.String(), "inlay-hook ") {
+		if err := run(t.Context(), strings.Fields(args), strings.NewReader(""), &out); err != nil || !strings.HasPrefix(out.String(), "inlay-hook ") {
 			t.Errorf("%s: %q, %v", args, out.String(), err)
 		}
 	}

@@ -77,7 +77,7 @@ func (g given) allocated() ([]allocated, error) {
 			}
 			fme, err := card.FindFME(g.p.Root, d.ID)
 			if err != nil {
-				return nil, fmt.Errorf("allocated device: %w", err)
+				return nil, fmt.Errorf("%sallocated device: %w", g.wanted(afu), err)
 			}
 			if err := region.CheckIdentity(fme, d.Address, iface); err != nil {
 				return nil, fmt.Errorf("allocated device %s: %w", d.ID, err)

@@ -60,7 +60,7 @@ func TestTheRecordSaysWhichDevice(t *testing.T) {
 		{name: "no function", env: none, annotations: rec(region, fme0), devices: []device{port(0)}, wantErr: "device dfl-fme.0: no FPGA_REGION_n"},
 		{name: "no function on a region node", mode: "region", env: none, annotations: rec(region, fme0), devices: []device{port(0), fme(0)}, wantErr: "device dfl-fme.0: this node's mode is region"},
 		{name: "card renumbered", env: asks(nlb0), annotations: rec(region, "dfl-fme.0@"+card1), devices: []device{port(0)}, wantErr: "allocated device dfl-fme.0: …" + card0},
-		{name: "device gone", env: asks(nlb0), annotations: rec(region, "dfl-fme.7@"+card0), devices: []device{port(0)}, wantErr: "dfl-fme.7: no such FPGA device"},
+		{name: "device gone", env: asks(nlb0), annotations: rec(region, "dfl-fme.7@"+card0), devices: []device{port(0)}, wantErr: "function " + nlb0 + ": allocated device: dfl-fme.7: no such FPGA device"},
 		{name: "interface changed", env: asks(nlb0), annotations: rec(fpga.RegionResource(other), fme0), devices: []device{port(0)}, wantErr: "allocated device dfl-fme.0: dfl-fme.0 has interface " + iface + ", not " + other},
 		{name: "dead card", node: func(n *node) {
 			n.set("dfl-fme.0", "dfl-fme-region.1/fpga_region/region1/compat_id", strings.Repeat("f", 32))
@@ -76,6 +76,7 @@ func TestTheRecordSaysWhichDevice(t *testing.T) {
 		{name: "af whose image sets variables", env: asks(nlb3), annotations: rec(af0, "dfl-port.0@"+card0), devices: []device{port(0)}, ports: "dfl-port.0"},
 		{name: "af that holds something else", env: none, annotations: rec(af3, "dfl-port.0@"+card0), devices: []device{port(0)}, wantErr: "port dfl-port.0: function " + nlb3 + ": it holds " + nlb0},
 		{name: "af without its node", env: none, annotations: rec(af0, "dfl-port.0@"+card0), devices: []device{port(1)}, wantErr: "dfl-port.0 is not in linux.devices"},
+		{name: "af that is gone", env: none, annotations: rec(af3, "dfl-port.7@"+card0), devices: []device{port(0)}, wantErr: "function " + nlb3 + ": allocated device: dfl-port.7: no such FPGA device"},
 		{name: "an FME as af", env: none, annotations: rec(af0, fme0), devices: []device{port(0)}, wantErr: "dfl-fme.0 is no device of af-"},
 
 		{name: "regiondevel by its node", env: none, annotations: rec(region, fme0), devices: []device{port(0), fme(0)}, ports: "dfl-port.0"},
@@ -106,6 +107,23 @@ func TestARecordInTheStateCountsToo(t *testing.T) {
 	state := strings.Replace(ctr.state(t), "{", `{"annotations":{"`+record.Key(fpga.RegionResource(iface))+`":"dfl-fme.1@`+card1+`"},`, 1)
 	want(t, n.hook(state), "")
 	n.wantReadied("dfl-port.1")
+}
+
+func TestTwoRecordsThatDifferAreRefused(t *testing.T) {
+	key := record.Key(fpga.RegionResource(iface))
+	for inState, wantErr := range map[string]string{
+		`"` + key + `":"dfl-fme.0@` + card0 + `"`:                              "",
+		`"` + key + `":"dfl-fme.1@` + card1 + `"`:                              "allocation record " + key + `: config.json has "dfl-fme.0@` + card0 + `", the OCI state has "dfl-fme.1@` + card1 + `"`,
+		`"` + key + `":"dfl-fme.0@` + card0 + `","` + record.Prefix + `x":"y"`: "allocation record " + record.Prefix + `x: config.json has "", the OCI state has "y"`,
+		`"other":"x"`: "",
+	} {
+		n := newNode(t, "dfl", "dfl").put(nlb0)
+		ctr := container{env: asks(nlb0), devices: []device{port(0), port(1)}, annotations: rec(fpga.RegionResource(iface), "dfl-fme.0@"+card0)}
+		want(t, n.hook(strings.Replace(ctr.state(t), "{", `{"annotations":{`+inState+`},`, 1)), wantErr)
+		if wantErr == "" {
+			n.wantReadied("dfl-port.0")
+		}
+	}
 }
 
 func TestARegiondevelContainerLeavesItsPortsForeign(t *testing.T) {

@@ -36,9 +36,9 @@ func standalone(ctx context.Context, stdin io.Reader, args []string) error {
 	}
 	ctx, cancel := o.deadline(ctx)
 	defer cancel()
-	g := given{p: p, env: config.Process.Env, devices: config.Linux.Devices, annotations: config.Annotations}
-	if !record.Present(g.annotations) {
-		g.annotations = state.Annotations
+	g := given{p: p, env: config.Process.Env, devices: config.Linux.Devices}
+	if g.annotations, err = recordOf(config.Annotations, state.Annotations); err != nil {
+		return err
 	}
 	g.self, _ = claimantOf(state.PID)
 	mode, pairs, err := g.plan(ctx)
@@ -50,6 +50,23 @@ func standalone(ctx context.Context, stdin io.Reader, args []string) error {
 		return err
 	}
 	return g.distrust(ctx, pairs)
+}
+
+// recordOf gives the annotations that hold the allocation record. Runtimes show annotations in config.json, in the state,
+// or in both, and then the same: two records that differ leave no telling which is the kubelet's.
+func recordOf(config, state map[string]string) (map[string]string, error) {
+	if !record.Present(config) {
+		return state, nil
+	}
+	if !record.Present(state) {
+		return config, nil
+	}
+	for _, key := range append(record.Keys(config), record.Keys(state)...) {
+		if a, b := config[key], state[key]; a != b {
+			return nil, fmt.Errorf("allocation record %.120s: config.json has %.120q, the OCI state has %.120q", key, a, b)
+		}
+	}
+	return config, nil
 }
 
 // distrust marks the cards of a container that has their FMEs too, a privileged one: it can program them behind our back.
@@ -111,6 +128,22 @@ func (g given) mode(hasFME bool) (string, error) {
 		return modeRegiondevel, nil
 	}
 	return "", region.ErrNoRegion
+}
+
+// wanted begins a message about a device that is not there: the function that was to be on it, of an af resource af, else
+// the one asked for.
+func (g given) wanted(af fpga.AFUID) string {
+	if af != "" {
+		return fmt.Sprintf("function %s: ", af)
+	}
+	wishes, err := region.Wishes(g.env)
+	switch {
+	case err != nil || len(wishes) == 0:
+		return ""
+	case len(wishes) == 1:
+		return fmt.Sprintf("function %s: ", wishes[0].Function)
+	}
+	return fmt.Sprintf("function %s and %d more: ", wishes[0].Function, len(wishes)-1)
 }
 
 // known reads what ports hold.

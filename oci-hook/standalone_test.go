@@ -60,6 +60,14 @@ func TestEachFailureIsOneLineThatNamesWhatFailed(t *testing.T) {
 			env: append(asks(nlb3), "FPGA_REGION_7="+iface), devices: good.devices,
 		}, "FPGA_REGION_7 is set, FPGA_AFU_7 is not"},
 		{"9 a port that is not there", nil, nil, container{env: good.env, devices: []device{port(9)}}, "dfl-port.9: no such FPGA device"},
+		{
+			"9 an FME without node", func(n *node) { os.Remove(n.path("dev/dfl-fme.0")) }, nil, good,
+			"function " + nlb3 + ": dfl-port.0: its FME dfl-fme.0 cannot be used: open …dev/dfl-fme.0: no such file",
+		},
+		{
+			"9 an FME without number", func(n *node) { n.set("dfl-fme.0", "dev", "none") }, nil, good,
+			"function " + nlb3 + `: dfl-port.0: its FME dfl-fme.0 cannot be used: device number "none" is not major:minor`,
+		},
 		{"9 a port without node", func(n *node) { os.Remove(n.path("dev/dfl-port.0")) }, nil, good, "dfl-port.0: …dev/dfl-port.0: no such file"},
 		{
 			"10 no port of that interface", nil, nil,
@@ -152,7 +160,8 @@ func TestWithoutARecordOnlyPortsThatAreWhatTheyClaimCount(t *testing.T) {
 		{"the name's path does not matter", "", container{env: asks(nlb0), devices: []device{{"/fpga/dfl-port.0", "c", 243, 0}}}, "", "dfl-port.0"},
 		{"another major", "", container{env: asks(nlb0), devices: []device{{"/dev/dfl-port.0", "c", 244, 0}}}, "dfl-port.0 is 243:0 on this host, not 244:0", ""},
 		{"another minor", "", container{env: asks(nlb0), devices: []device{{"/dev/dfl-port.0", "c", 243, 1}}}, "dfl-port.0 is 243:0 on this host, not 243:1", ""},
-		{"a block device", "", container{env: asks(nlb0), devices: []device{{"/dev/dfl-port.0", "b", 243, 0}}}, "0 free ports", ""},
+		{"a block device", "", container{env: asks(nlb0), devices: []device{{"/dev/dfl-port.0", "b", 243, 0}}}, "0 free ports…(dfl-port.0 is a block device in linux.devices, not a character device)", ""},
+		{"a type of nobody", "", container{env: asks(nlb0), devices: []device{{"/dev/dfl-port.0", "x\n", 243, 0}}}, `(dfl-port.0 is of type "x\n" in linux.devices, not a character device)`, ""},
 		{"a name that only begins like one", "", container{env: asks(nlb0), devices: []device{{"/dev/dfl-port.0x", "c", 243, 0}}}, "0 free ports", ""},
 		{"a regiondevel container", "", container{env: []string{"A=b"}, devices: []device{port(0), port(1), fme(0)}}, "", "dfl-port.0"},
 		{"the same on a regiondevel node", "regiondevel", container{env: []string{"A=b"}, devices: []device{fme(0), port(0), port(1)}}, "", "dfl-port.0"},

@@ -15,6 +15,7 @@ import (
 	"github.com/inlay-project/inlay/fpga/card"
 	"github.com/inlay-project/inlay/fpga/region"
 	"github.com/inlay-project/inlay/internal/nodestate"
+	"github.com/inlay-project/inlay/oci-hook/bundle"
 )
 
 // pollPause is the time between two looks at ports that are in use.
@@ -64,7 +65,7 @@ func (g given) ownFMEs() ([]*fpga.FME, error) {
 		seen[name] = true
 		fme, err := card.FindFME(g.p.Root, name)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%s%w", g.wanted(""), err)
 		}
 		if g.hasFME(fme) {
 			fmes = append(fmes, fme)
@@ -129,9 +130,11 @@ func (g given) free(wishes []region.Wish) (free, error) {
 		seen[name] = true
 		fme, port, err := card.FindPort(g.p.Root, name)
 		if err != nil {
-			return f, err
+			return f, fmt.Errorf("%s%w", g.wanted(""), err)
 		}
 		switch {
+		case !g.hasPort(*port) && !isChar(d):
+			f.unfit = append(f.unfit, fmt.Sprintf("%s is %s in linux.devices, not a character device", name, kindOf(d)))
 		case !g.hasPort(*port):
 			f.unfit = append(f.unfit, fmt.Sprintf("%s is %s on this host, not %d:%d", name, port.Dev, d.Major, d.Minor))
 		case fme.InterfaceErr != nil:
@@ -150,6 +153,17 @@ func (g given) free(wishes []region.Wish) (free, error) {
 		}
 	}
 	return f, nil
+}
+
+// kindOf names the type of a device that is no character device.
+func kindOf(d bundle.Device) string {
+	switch d.Type {
+	case "b":
+		return "a block device"
+	case "p":
+		return "a FIFO"
+	}
+	return fmt.Sprintf("of type %.8q", d.Type)
 }
 
 // short gives the first wish for whose interface there are fewer free ports than functions asked for.

@@ -77,14 +77,8 @@ type known struct {
 	defaultNamespace string
 }
 
-// Table implements server.Tables. A pod and a request that name no namespace are where such mappings are: an API server
-// would have filled in one for all of them.
-func (k *known) Table(namespace string) *fpga.Table {
-	if namespace == "" {
-		namespace = k.defaultNamespace
-	}
-	return k.Index.Table(namespace)
-}
+// DefaultNamespace implements server.Defaulter: a pod without a namespace is where such mappings are.
+func (k *known) DefaultNamespace() string { return k.defaultNamespace }
 
 // Missing implements server.Tables.
 func (*known) Missing() []string { return nil }

@@ -13,12 +13,12 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
-	"sigs.k8s.io/yaml"
+	kjson "sigs.k8s.io/json"
 
 	"github.com/inlay-project/inlay/internal/cli"
 	v2 "github.com/inlay-project/inlay/webhook/api/v2"
 	"github.com/inlay-project/inlay/webhook/fpga"
+	"github.com/inlay-project/inlay/webhook/mappings"
 	"github.com/inlay-project/inlay/webhook/server"
 )
 
@@ -29,10 +29,14 @@ anything with a pod template in it (Deployment, StatefulSet, DaemonSet, Job, Cro
   inlay-webhook explain --mappings mappings.yaml -n team-a deployment.yaml
   kubectl get -n team-a deployment/worker -o yaml | inlay-webhook explain --mappings mappings.yaml -
 
-Requests that a file leaves out are filled from the limits first, as the API server does.`
+Requests that a file leaves out are filled from the limits first, as the API server does.
+
+A pod that would be denied is told of as any other, and the exit code is 0; with --exit-code it is 1, for a job that
+checks files before they are applied.`
 
 func explainCommand() *cobra.Command {
 	f := &files{}
+	exitCode := false
 	cmd := &cobra.Command{
 		Use:   "explain --mappings FILE… POD…",
 		Short: "says in words what would happen to a pod, and why",
@@ -42,15 +46,16 @@ func explainCommand() *cobra.Command {
 			if len(args) == 0 {
 				return cli.UsageError("which file has the pod? - is standard input")
 			}
-			return f.explain(args, cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return f.explain(args, cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr(), exitCode)
 		},
 	}
 	f.flags(cmd.Flags())
 	cmd.Flags().StringVarP(&f.defaultNamespace, "namespace", "n", "default", "namespace of the pods and the mappings that name none")
+	cmd.Flags().BoolVar(&exitCode, "exit-code", false, "exit with 1 if a pod would be denied")
 	return cmd
 }
 
-func (f *files) explain(paths []string, stdin io.Reader, stdout, stderr io.Writer) error {
+func (f *files) explain(paths []string, stdin io.Reader, stdout, stderr io.Writer, exitCode bool) error {
 	tables, err := f.read(stderr)
 	if err != nil {
 		return err
@@ -73,6 +78,9 @@ func (f *files) explain(paths []string, stdin io.Reader, stdout, stderr io.Write
 	if e.pods == 0 {
 		return fmt.Errorf("%s: there is no pod and no pod template", strings.Join(paths, ", "))
 	}
+	if exitCode && e.denied > 0 {
+		return fmt.Errorf("of %d pods %d would be denied", e.pods, e.denied)
+	}
 	return nil
 }
 
@@ -83,49 +91,55 @@ type explainer struct {
 	options   fpga.Options
 	namespace string // of pods that name none
 	pods      int
+	denied    int // of them
 }
 
 // object is a document of a file.
 type object = map[string]any
 
 func (e *explainer) file(path string, in io.Reader) error {
-	reader := utilyaml.NewYAMLReader(bufio.NewReader(in))
-	for n := 1; ; n++ {
-		text, err := reader.Read()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("%s: document %d: %w", path, n, err)
-		}
-		o, err := parseDocument(text)
-		if err != nil {
-			return fmt.Errorf("%s: document %d: %w", path, n, err)
-		}
-		if o == nil {
-			continue // only comments
-		}
-		if err := e.document(o); err != nil {
-			return fmt.Errorf("%s: document %d: %w", path, n, err)
+	text, err := io.ReadAll(in)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	for _, d := range mappings.Documents(text) {
+		if err := e.document(d); err != nil {
+			return fmt.Errorf("%s: %s: %w", path, d, err)
 		}
 	}
+	return nil
 }
 
-// parseDocument keeps numbers as they are written. A key that stands twice is an error: the API server's tools refuse
-// it too, and it would be unclear which one counts.
-func parseDocument(text []byte) (object, error) {
-	b, err := yaml.YAMLToJSONStrict(text)
+func (e *explainer) document(d mappings.Document) error {
+	values, err := d.Values()
 	if err != nil {
-		return nil, errors.New(cli.OneLine(err))
+		return err
 	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.UseNumber()
-	var v any
-	if err := d.Decode(&v); err != nil {
+	for _, value := range values {
+		o, err := parse(value)
+		if err != nil {
+			return err
+		}
+		if err := e.object(o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// parse keeps numbers as they are written. A key that stands twice is an error: the API server's tools refuse it too,
+// and it would be unclear which one counts.
+func parse(value []byte) (object, error) {
+	var strict any
+	twice, err := kjson.UnmarshalStrict(value, &strict, kjson.DisallowDuplicateFields)
+	if err := errors.Join(append(twice, err)...); err != nil {
 		return nil, err
 	}
-	if v == nil {
-		return nil, nil
+	var v any
+	d := json.NewDecoder(bytes.NewReader(value))
+	d.UseNumber()
+	if err := d.Decode(&v); err != nil {
+		return nil, err
 	}
 	o, ok := v.(object)
 	if !ok {
@@ -134,8 +148,8 @@ func parseDocument(text []byte) (object, error) {
 	return o, nil
 }
 
-// document explains what pods an object makes.
-func (e *explainer) document(o object) error {
+// object explains what pods an object makes.
+func (e *explainer) object(o object) error {
 	kind, _ := o["kind"].(string)
 	if items, ok := o["items"].([]any); ok && strings.HasSuffix(kind, "List") {
 		for i, item := range items {
@@ -143,7 +157,7 @@ func (e *explainer) document(o object) error {
 			if !ok {
 				return fmt.Errorf("items[%d] is no Kubernetes object", i)
 			}
-			if err := e.document(inner); err != nil {
+			if err := e.object(inner); err != nil {
 				return fmt.Errorf("items[%d]: %w", i, err)
 			}
 		}
@@ -191,7 +205,9 @@ func (e *explainer) pod(title, path string, o object, namespace string) error {
 		return fmt.Errorf("%s: %w", title, err)
 	}
 	e.pods++
-	fpga.Explain(e.out, p, namespace, e.tables.Table(p.In(namespace)), e.options)
+	if v := fpga.Explain(e.out, p, namespace, e.tables.Table(p.In(namespace)), e.options); v.Denied != "" {
+		e.denied++
+	}
 	fmt.Fprintln(e.out)
 	return nil
 }

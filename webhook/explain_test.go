@@ -22,6 +22,9 @@ func TestExplainFindsThePodsOfEveryKind(t *testing.T) {
 		{"List", "kind: List\nitems: [{kind: Pod, metadata: {name: p, namespace: ns1}, spec: {" + container + "}}]", []string{"pod p in namespace ns1"}},
 		{"JSON", `{"kind":"Pod","metadata":{"name":"p","namespace":"ns1"},"spec":{"containers":[{"name":"c","resources":{"limits":{"fpga.intel.com/n3o":"1"}}}]}}`, []string{"pod p in namespace ns1"}},
 		{"the template's namespace does not count", "kind: Job\nmetadata: {name: j, namespace: ns1}\nspec: {template: {metadata: {namespace: ns9}, spec: {" + container + "}}}", []string{"Job j", "in namespace ns1"}},
+		{"JSON, one after the other", `{"kind":"Service","metadata":{"name":"s"}} {"kind":"Pod","metadata":{"name":"p","namespace":"ns1"},"spec":{` +
+			`"containers":[{"name":"c","resources":{"limits":{"fpga.intel.com/n3o":1}}}]}}`, []string{"Service s has no pod template", "pod p in namespace ns1"}},
+		{"joined files with byte order marks", "\ufeffkind: Service\nmetadata: {name: s}\n---\n\ufeffkind: Pod\nmetadata: {name: p, namespace: ns1}\nspec: {" + container + "}\n", []string{"Service s has no pod template", "pod p in namespace ns1"}},
 		{"several documents", "# first\n---\nkind: Service\nmetadata: {name: s}\n---\nkind: Pod\nmetadata: {name: p, namespace: ns1}\nspec: {" + container + "}\n---\n", []string{"Service s has no pod template", "pod p in namespace ns1"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -55,10 +58,40 @@ func TestExplainSaysWhyAPodIsDenied(t *testing.T) {
 	}
 }
 
+func TestExplainsExitCodeTellsOfADeniedPodWhereThatIsAskedFor(t *testing.T) {
+	mappings := write(t, "mappings.yaml", samples)
+	file := func(namespaces ...string) string {
+		var docs []string
+		for _, ns := range namespaces {
+			docs = append(docs, "kind: Pod\nmetadata: {name: p, namespace: "+ns+"}\nspec: {"+container+"}\n")
+		}
+		return strings.Join(docs, "---\n")
+	}
+	for _, tt := range []struct {
+		name, text string
+		args       []string
+		code       int
+		stderr     string
+	}{
+		{"all allowed", file("ns1", "ns1"), []string{"--exit-code"}, 0, ""},
+		{"one denied", file("ns2", "ns1"), []string{"--exit-code"}, 1, "inlay-webhook: of 2 pods 1 would be denied\n"},
+		{"all denied", file("ns2", "ns3"), []string{"--exit-code"}, 1, "inlay-webhook: of 2 pods 2 would be denied\n"},
+		{"nobody asked", file("ns2", "ns1"), nil, 0, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := run(t, tt.text, append([]string{"explain", "--mappings", mappings, "-"}, tt.args...))
+			if got.code != tt.code || got.stderr != tt.stderr || strings.Count(got.stdout, "pod p in namespace") != 2 {
+				t.Errorf("%+v, want %d and %q", got, tt.code, tt.stderr)
+			}
+		})
+	}
+}
+
 func TestExplainNamesTheDocumentThatIsWrong(t *testing.T) {
 	mappings := write(t, "mappings.yaml", samples)
 	for name, tt := range map[string]struct{ text, want string }{
-		"no YAML":            {"kind: Pod\n---\nkind: [", "document 2"},
+		"no YAML":            {"kind: Pod\n---\nkind: [", "document 2 (line 2): yaml: line 3: "},
+		"a JSON key twice":   {`{"kind":"Pod","kind":"Pod"}`, `duplicate field "kind"`},
 		"a key twice":        {"kind: Pod\nkind: Pod", `"kind" already set`},
 		"no kind":            {"metadata: {name: p}", "it has no kind"},
 		"containers a text":  {"kind: Pod\nmetadata: {name: p}\nspec: {containers: all}", "spec.containers"},

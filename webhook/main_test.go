@@ -110,6 +110,7 @@ func TestMutateAnswersAReviewFromStandardInput(t *testing.T) {
 		{"mode affinity", "--mode-affinity --mappings " + file, reviewOf("ns1", "n3o"), true, "nodeAffinity"},
 		{"check of an alias", "--check --mappings " + file, reviewOf("ns1", "n3o"), false, "n3o"},
 		{"check of a raw name", "--check --mappings " + file, reviewOf("default", "region-"+iface), true, ""},
+		{"a pod that is malformed", "--mappings " + file, strings.Replace(reviewOf("ns1", "n3o"), `"spec":{`, `"kind":"Job","spec":{`, 1), false, "kind is Job"},
 		{"wrong resource", "--mappings " + file, strings.Replace(reviewOf("ns1", "n3o"), `"pods"`, `"jobs"`, 1), false, "jobs"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -133,6 +134,7 @@ func TestMutateAnswersAReviewFromStandardInput(t *testing.T) {
 }
 
 func TestMutateDeniesWhatIsNoReviewAndSaysSo(t *testing.T) {
+	good := reviewOf("ns1", "n3o")
 	file := write(t, "mappings.yaml", samples)
 	for _, tt := range []struct{ name, stdin, want string }{
 		{"nothing", "", "no JSON"},
@@ -142,12 +144,20 @@ func TestMutateDeniesWhatIsNoReviewAndSaysSo(t *testing.T) {
 		{"the beta version", strings.Replace(reviewOf("ns1", "n3o"), "admission.k8s.io/v1", "admission.k8s.io/v1beta1", 1), "v1beta1"},
 		{"no request", `{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1"}`, "no request"},
 		{"10 MiB", strings.Repeat(" ", 10<<20), "8 MiB"},
+		{"cut by five bytes", good[:len(good)-5], "no JSON at byte"},
+		{"a letter behind it", good + "x", "something follows the value"},
+		{"a second one behind it", good + good, "something follows the value"},
+		{"a NUL behind it", good + "\x00", "something follows the value"},
+		{"a pod too deep", strings.Replace(good, `"metadata":{`, `"metadata":{"x":`+strings.Repeat("[", 301)+strings.Repeat("]", 301)+`,`, 1), "more than 300 levels"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got := run(t, tt.stdin, []string{"mutate", "--mappings", file})
 			a := answer(t, got.stdout)
 			if a.Allowed || a.Result.Code != 400 || !strings.Contains(a.Result.Message, tt.want) {
 				t.Errorf("answer %s", got.stdout)
+			}
+			if len(tt.stdin) < 10<<20 && strings.Contains(tt.stdin, `"uid":"u1"`) && a.UID != "u1" {
+				t.Errorf("uid %q", a.UID)
 			}
 			if got.code != 1 || strings.Count(got.stderr, "\n") != 1 || !strings.HasPrefix(got.stderr, "inlay-webhook: ") || !strings.Contains(got.stderr, tt.want) {
 				t.Errorf("exit code %d, stderr %q", got.code, got.stderr)
@@ -184,6 +194,24 @@ func TestWhereNothingNamesANamespaceAllAreInTheDefaultOne(t *testing.T) {
 		}
 		if a := answer(t, stdout.String()); !a.Allowed || !strings.Contains(string(a.Patch), "region-"+iface) {
 			t.Errorf("%s: %s", args, &stdout)
+		}
+	}
+}
+
+// Whose mappings were looked at is what the denial names.
+func TestADenialWithoutANamespaceNamesTheDefaultOne(t *testing.T) {
+	file := write(t, "mappings.yaml", strings.Replace(samples, "name: a10", "name: a10, namespace: ns1", 1))
+	request := strings.Replace(reviewOf("NONE", "n3o"), `"namespace":"NONE",`, "", 1)
+	own := strings.Replace(request, `{"name":"p"}`, `{"name":"p","namespace":"ns3"}`, 1)
+	for _, tt := range []struct{ args, review, want string }{
+		{"", request, "namespace default has no AcceleratorFunction or FpgaRegion named n3o"},
+		{" --check", request, "namespace default has no AcceleratorFunction or FpgaRegion named n3o"},
+		{" --namespace-default ns2", request, "namespace ns2 has no AcceleratorFunction or FpgaRegion named n3o"},
+		{" --namespace-default ns2", own, "namespace ns3 has no AcceleratorFunction or FpgaRegion named n3o"},
+	} {
+		got := run(t, tt.review, strings.Fields("mutate --mappings "+file+tt.args))
+		if a := answer(t, got.stdout); got.code != 0 || a.Allowed || !strings.Contains(a.Result.Message, tt.want) {
+			t.Errorf("%q: %+v, want %s", tt.args, got, tt.want)
 		}
 	}
 }
@@ -261,7 +289,7 @@ func TestHelpTeaches(t *testing.T) {
 		{"--help", []string{"serve", "mutate", "explain", "inlay-webhook explain --mappings"}},
 		{"serve --help", []string{"--listen", ":9443", "[$INLAY_NAMESPACE, $POD_NAMESPACE]", "--drain", "--http", ":9772", "--log-level", "/pods/check"}},
 		{"mutate --help", []string{"--mappings", "--namespace-default", "--check", "< review.json"}},
-		{"explain --help", []string{"-n, --namespace", "kubectl", "CronJob"}},
+		{"explain --help", []string{"--exit-code", "-n, --namespace", "kubectl", "CronJob"}},
 		{"--version", []string{"inlay-webhook"}},
 	} {
 		got := run(t, "", strings.Fields(tt.args))

@@ -164,7 +164,7 @@ func TestADeviceThatCannotBeFoundSaysWhy(t *testing.T) {
 	root := golden(t, "fme-node-missing")
 	for name, want := range map[string]string{
 		"dfl-fme.0":        "dev/dfl-fme.0: no such file",
-		"dfl-port.0":       "its FME dfl-fme.0 cannot be used",
+		"dfl-port.0":       "its FME dfl-fme.0 cannot be used: open " + root.Join("/dev/dfl-fme.0") + ": no such file",
 		"dfl-port.1":       "no such FPGA device",
 		"intel-fpga-fme.0": "no such FPGA device",
 	} {
@@ -176,6 +176,13 @@ func TestADeviceThatCannotBeFoundSaysWhy(t *testing.T) {
 	for _, name := range []string{"", "null", "../dfl-port.0", "dfl-port.", "dfl-port.0x", "dfl-port.00", "dfl-port.-1", "region0"} {
 		if _, err := card.FindFME(root, name); err == nil || errors.Is(err, fpga.ErrNoDevice) {
 			t.Errorf("%q: %v", name, err)
+		}
+	}
+	twins := golden(t, "second-fme")
+	for name, other := range map[string]string{"dfl-port.0": "dfl-port.1", "dfl-port.1": "dfl-port.0"} {
+		_, _, err := card.FindPort(twins, name)
+		if want := name + ": " + other + " has port number 0 too"; !errors.Is(err, fpga.ErrNoDevice) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", name, err, want)
 		}
 	}
 	whole := golden(t, "dfl-two-ports")

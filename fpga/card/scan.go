@@ -6,6 +6,7 @@ import (
 	"path"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/inlay-project/inlay/fpga"
 	"github.com/inlay-project/inlay/internal/hostfs"
@@ -37,8 +38,9 @@ func (s *scan) skip(path string, format string, args ...any) {
 
 // driver reads the FMEs and ports that one driver has at the places given.
 func (s *scan) driver(l fpga.Layout, places []place) {
+	first := len(s.inv.FMEs)
 	fmes := map[string]int{}    // card → index in inv.FMEs
-	sick := map[string]string{} // card → its FME that cannot be used
+	sick := map[string]string{} // card → its FME that cannot be used, and why
 	for _, p := range places {
 		if p.port {
 			continue
@@ -49,7 +51,7 @@ func (s *scan) driver(l fpga.Layout, places []place) {
 		}
 		fme, err := s.fme(l, p)
 		if err != nil {
-			sick[p.card] = p.name
+			sick[p.card] = fmt.Sprintf("its FME %s cannot be used: %v", p.name, err)
 			s.skip(p.dir, "%v", err)
 			continue
 		}
@@ -62,7 +64,7 @@ func (s *scan) driver(l fpga.Layout, places []place) {
 		}
 		i, ok := fmes[p.card]
 		if !ok && sick[p.card] != "" {
-			s.skip(p.dir, "its FME %s cannot be used", sick[p.card])
+			s.skip(p.dir, "%s", sick[p.card])
 			continue
 		}
 		if !ok {
@@ -74,21 +76,30 @@ func (s *scan) driver(l fpga.Layout, places []place) {
 			s.skip(p.dir, "%v", err)
 			continue
 		}
-		if err := join(&s.inv.FMEs[i], port); err != nil {
-			s.skip(p.dir, "%v", err)
-		}
+		fme := &s.inv.FMEs[i]
+		fme.Ports = append(fme.Ports, port)
+	}
+	for i := first; i < len(s.inv.FMEs); i++ {
+		s.order(&s.inv.FMEs[i])
 	}
 }
 
-// join gives a port to its FME, in the order of the ports' numbers. A PR names its port by number only, so that of two
-// ports with one number neither the second nor anything that is said of it can be trusted.
-func join(fme *fpga.FME, port fpga.Port) error {
-	i, taken := slices.BinarySearchFunc(fme.Ports, port.ID, func(p fpga.Port, id uint32) int { return cmp.Compare(p.ID, id) })
-	if taken {
-		return fmt.Errorf("%s has port number %d too", fme.Ports[i].Name, port.ID)
+// order sorts an FME's ports by number. A PR names its port by number only: of ports that share one nobody knows which
+// would be programmed, so none of them is used.
+func (s *scan) order(fme *fpga.FME) {
+	names := map[uint32][]string{}
+	for _, port := range fme.Ports {
+		names[port.ID] = append(names[port.ID], port.Name)
 	}
-	fme.Ports = slices.Insert(fme.Ports, i, port)
-	return nil
+	fme.Ports = slices.DeleteFunc(fme.Ports, func(port fpga.Port) bool {
+		if len(names[port.ID]) == 1 {
+			return false
+		}
+		others := slices.DeleteFunc(slices.Clone(names[port.ID]), func(name string) bool { return name == port.Name })
+		s.skip(port.SysPath, "%s has port number %d too: none of them is used", strings.Join(others, ", "), port.ID)
+		return true
+	})
+	slices.SortFunc(fme.Ports, func(a, b fpga.Port) int { return cmp.Compare(a.ID, b.ID) })
 }
 
 // pciDir gives the deepest PCI function in a sysfs path.

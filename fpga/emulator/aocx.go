@@ -10,12 +10,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 )
 
 // AOCX makes an OpenCL bitstream file (spec 3.3) around the GBS of the same arguments: an ELF file whose section
 // .acl.fpga.bin is an ELF file whose section .acl.gbs.gz is that GBS. hash is its name in the store, 40 hex digits;
 // empty = derived from the GBS. It returns the file and the hash.
 func AOCX(iface, afu, hash string, size int) ([]byte, string, error) {
+	if raw, err := hex.DecodeString(hash); hash != "" && (err != nil || len(raw) != sha1.Size) {
+		return nil, "", fmt.Errorf("hash %.80q: want 40 hex digits", hash)
+	}
+	hash = strings.ToLower(hash)
 	gbs, err := GBS(iface, afu, size)
 	if err != nil {
 		return nil, "", err

@@ -47,12 +47,17 @@ var pciAddress = regexp.MustCompile(`^([0-9a-f]{4,8}):([0-9a-f]{2}):([0-9a-f]{2}
 func ParseCard(text string) (Card, error) {
 	driver, rest, _ := strings.Cut(text, ":")
 	c := Card{Driver: Driver(driver), Ports: 1}
+	seen := map[string]bool{}
 	if rest != "" {
 		for pair := range strings.SplitSeq(rest, ",") {
 			key, value, ok := strings.Cut(pair, "=")
 			if !ok {
 				return Card{}, fmt.Errorf("card %q: %q is not key=value", text, pair)
 			}
+			if seen[key] {
+				return Card{}, fmt.Errorf("card %q: %s is given twice", text, key)
+			}
+			seen[key] = true
 			if err := c.set(key, value); err != nil {
 				return Card{}, fmt.Errorf("card %q: %w", text, err)
 			}

@@ -32,7 +32,7 @@ type Fault struct {
 	PRLoads string `json:"pr_loads,omitempty"`
 	// PRLeavesReset leaves the port of a failed PR in reset: afu_id stays unreadable until a PR succeeds.
 	PRLeavesReset bool `json:"pr_leaves_reset,omitempty"`
-	// OpenErrno makes open fail, e.g. "EBUSY".
+	// OpenErrno makes open fail, e.g. "EBUSY": of the very device, an FME's does not concern its ports.
 	OpenErrno string `json:"open_errno,omitempty"`
 	// Dead makes every id read all ones and PRs fail; on an FME it concerns the whole card.
 	Dead bool `json:"dead,omitempty"`
@@ -67,7 +67,7 @@ type effect struct {
 
 // ParseErrno reads an errno by name or number.
 func ParseErrno(s string) (unix.Errno, error) {
-	if n, err := strconv.ParseUint(s, 10, 12); err == nil && n > 0 {
+	if n, err := strconv.ParseUint(s, 10, 12); err == nil && unix.ErrnoName(unix.Errno(n)) != "" {
 		return unix.Errno(n), nil
 	}
 	for n := unix.Errno(1); n < 134; n++ { // EHWPOISON is 133, the last one
@@ -75,7 +75,7 @@ func ParseErrno(s string) (unix.Errno, error) {
 			return n, nil
 		}
 	}
-	return 0, fmt.Errorf("errno %q: want a name like EIO or a number", s)
+	return 0, fmt.Errorf("errno %q: want a name like EIO or the number of one", s)
 }
 
 func (f Fault) check() (effect, error) {

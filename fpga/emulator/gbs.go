@@ -17,6 +17,9 @@ const (
 	gbsMaxMetadata = 4095
 )
 
+// maxPayload bounds what GBS makes in memory, in bytes: twice what readers of the format take by default.
+const maxPayload = 1 << 30
+
 // gbsMetadata holds the fields of the metadata that say what a bitstream is.
 type gbsMetadata struct {
 	Version  int    `json:"version"`
@@ -47,8 +50,8 @@ func GBS(iface, afu string, size int) ([]byte, error) {
 	if afu, err = parseID(afu); err != nil {
 		return nil, fmt.Errorf("afu %w", err)
 	}
-	if size < 1 {
-		return nil, fmt.Errorf("payload of %d bytes: want at least 1", size)
+	if size < 1 || size > maxPayload {
+		return nil, fmt.Errorf("payload of %d bytes: want 1 to %d", size, maxPayload)
 	}
 	m := gbsMetadata{Version: 1, Platform: "DCP"}
 	m.Image.Interface, m.Image.MagicNo = dashed(iface), 488605312
@@ -58,21 +61,21 @@ func GBS(iface, afu string, size int) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := make([]byte, 0, gbsHeaderSize+len(text)+size)
+	out := make([]byte, 0, gbsHeaderSize+len(text)+size+sha256.Size)
 	out = append(out, gbsMagic...)
 	out = binary.LittleEndian.AppendUint32(out, uint32(len(text)))
 	out = append(out, text...)
-	return append(out, payload(iface+afu, size)...), nil
+	return appendPayload(out, iface+afu, size), nil
 }
 
-// payload is a stream of hashes of seed: it neither compresses nor repeats, like real configuration data.
-func payload(seed string, size int) []byte {
-	out := make([]byte, 0, size+sha256.Size)
-	for block := uint64(0); len(out) < size; block++ {
+// appendPayload appends a stream of hashes of seed: it neither compresses nor repeats, like real configuration data.
+func appendPayload(out []byte, seed string, size int) []byte {
+	end := len(out) + size
+	for block := uint64(0); len(out) < end; block++ {
 		sum := sha256.Sum256(binary.LittleEndian.AppendUint64([]byte(seed), block))
 		out = append(out, sum[:]...)
 	}
-	return out[:size]
+	return out[:end]
 }
 
 func dashed(id string) string {

@@ -252,3 +252,5 @@ func expect[T comparable](what string, got, want T) error {
 	}
 	return nil
 }
+
+func payload(seed string, size int) []byte { return appendPayload(nil, seed, size) }

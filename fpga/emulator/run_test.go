@@ -201,7 +201,7 @@ func onlyChild(t *testing.T) int {
 }
 
 func TestPRsTakeTurnsOnOneFMEOnly(t *testing.T) {
-	const delay = 200 * time.Millisecond
+	const delay = time.Second
 	for _, tc := range []struct {
 		name    string
 		targets []string

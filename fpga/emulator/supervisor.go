@@ -110,7 +110,7 @@ func (s *supervisor) open(id uint64, c caller, a openArgs, name string) {
 		return
 	}
 	s.refreshFaults()
-	if errno := s.faults.of(s.names(n)...).openErrno; errno != 0 {
+	if errno := s.faults.of(n.name).openErrno; errno != 0 {
 		s.listener.answer(id, 0, errno)
 		return
 	}
@@ -131,16 +131,6 @@ func (s *supervisor) lookUp(st *unix.Stat_t, name string) *node {
 		s.log("%v", err)
 	}
 	return s.board.find(st)
-}
-
-// names are those under which faults may be told of a node, the general ones first.
-func (s *supervisor) names(n *node) []string {
-	s.board.mu.Lock()
-	defer s.board.mu.Unlock()
-	if n.port != nil && n.port.parent != nil {
-		return []string{n.port.parent.name, n.name}
-	}
-	return []string{n.name}
 }
 
 // handOut opens the node and gives the caller its descriptor.

@@ -156,10 +156,9 @@ func TestPortsOfOneFMEGoInTurnAndTwoFMEsInParallel(t *testing.T) {
 		return
 	}
 	n.store(iface, nlb3, 1000)
-	n.faults(emulator.Faults{"*": {PRDelay: "300ms"}})
-	together := func(ports ...string) (took time.Duration, prs []emulator.Record) {
+	n.faults(emulator.Faults{"*": {PRDelay: "1s"}})
+	together := func(ports ...string) []emulator.Record {
 		before := len(n.prs())
-		began := time.Now()
 		var all sync.WaitGroup
 		for _, port := range ports {
 			all.Go(func() {
@@ -171,15 +170,13 @@ func TestPortsOfOneFMEGoInTurnAndTwoFMEsInParallel(t *testing.T) {
 			})
 		}
 		all.Wait()
-		return time.Since(began), n.prs()[before:]
+		return n.prs()[before:]
 	}
-	took, prs := together("dfl-port.0", "dfl-port.1")
-	if took < 600*time.Millisecond || prs[1].Start.Before(prs[0].End) {
-		t.Errorf("two ports of one FME: %s, %+v", took, prs)
+	if prs := together("dfl-port.0", "dfl-port.1"); prs[1].Start.Before(prs[0].End) {
+		t.Errorf("two ports of one FME: %+v", prs)
 	}
-	took, prs = together("dfl-port.0", "dfl-port.2")
-	if took > 580*time.Millisecond || prs[1].Start.After(prs[0].End) {
-		t.Errorf("two FMEs: %s, %+v", took, prs)
+	if prs := together("dfl-port.0", "dfl-port.2"); prs[1].Start.After(prs[0].End) {
+		t.Errorf("two FMEs: %+v", prs)
 	}
 }
 
@@ -195,8 +192,8 @@ func TestAHangingReconfigurationHoldsUpItsFMEOnly(t *testing.T) {
 		t.Cleanup(cancel)
 		return ctx
 	}
-	n.refused(short(100*time.Millisecond), want("dfl-port.0", nlb3), 0, "wait", "the kernel is still programming it: 100ms are over")
-	n.refused(short(100*time.Millisecond), want("dfl-port.1", nlb3), 0, "wait", "dfl-fme.0 is being programmed for somebody else", "lock-0000:3b:00.0")
+	n.refused(short(time.Second), want("dfl-port.0", nlb3), 0, "wait", "the kernel is still programming it: 1s are over")
+	n.refused(short(time.Second), want("dfl-port.1", nlb3), 0, "wait", "dfl-fme.0 is being programmed for somebody else", "lock-0000:3b:00.0")
 	n.must(want("intel-fpga-port.0", nlb3), true)
 	n.faults(nil)
 	n.Wait()

@@ -36,7 +36,7 @@ func newProgram(t *testing.T) *program {
 		return p.body(cmd.Context())
 	}
 	p.cmd = &cobra.Command{Use: "inlay-test", RunE: runE}
-	p.cmd.AddCommand(&cobra.Command{Use: "discover", RunE: runE})
+	p.cmd.AddCommand(&cobra.Command{Use: "discover", RunE: runE}, &cobra.Command{Use: "check", Args: cobra.MaximumNArgs(1), RunE: runE})
 	p.common = Add(p.cmd, ":9999")
 	p.common.Path(&p.kubeletDir, "kubelet-dir", "/var/lib/kubelet", "the kubelet's folder")
 	p.common.PathBelow(&p.podResource, "podresources", "kubelet-dir", "pod-resources/kubelet.sock", "its socket")
@@ -169,6 +169,7 @@ func TestAMistakeInTheCallIsOneLineThatNamesIt(t *testing.T) {
 		{"empty root", []string{"--host-root="}, nil, 2, "--host-root is empty"},
 		{"argument", []string{"start"}, nil, 2, `"start"`},
 		{"argument of a sub-command", []string{"discover", "all"}, nil, 2, `"all"`},
+		{"more arguments than a sub-command takes", []string{"check", "a", "b"}, nil, 2, "check: accepts at most 1 arg"},
 		{"no such root", []string{"--host-root=/nonexistent/root"}, nil, 1, "--host-root: host root /nonexistent/root"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -7,8 +7,8 @@
 // A path flag is a path as the process sees it. Its default lies below --host-root, and what goes into a hook, a CDI
 // file or an answer to the kubelet is the host's path: Common.HostPath takes the prefix off.
 //
-// Main runs a cobra command until it ends or SIGTERM or SIGINT ask it to, and turns its error into one line on stderr
-// and an exit code: 0, 1 (it failed) or 2 (it was called wrongly). A second signal ends the process at once.
+// Main runs a cobra command until it ends or SIGTERM, SIGINT or SIGHUP ask it to, and turns its error into one line on
+// stderr and an exit code: 0, 1 (it failed) or 2 (it was called wrongly). A second signal ends the process at once.
 //
 //	func main() { os.Exit(cli.Main(newCommand())) }
 //

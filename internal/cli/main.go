@@ -34,7 +34,11 @@ func UsageError(format string, args ...any) error { return usageError{fmt.Errorf
 // Main runs a command with the process's arguments, environment and signals, and gives the exit code. settings may
 // be nil for a program without the daemons' flags. The command must not set PersistentPreRunE, its sub-commands neither.
 func Main(cmd *cobra.Command, settings Settings) int {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	signals := []os.Signal{syscall.SIGTERM, syscall.SIGINT}
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
+		signals = append(signals, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), signals...)
 	defer stop()
 	// After the first signal the default action is back: a second one ends a shutdown that hangs.
 	defer context.AfterFunc(ctx, stop)()
@@ -81,8 +85,16 @@ func prepare(cmd *cobra.Command, settings Settings, env lookup) {
 		for _, fs := range []*pflag.FlagSet{c.Flags(), c.PersistentFlags()} {
 			describeEnv(fs)
 		}
-		if c.Args == nil {
-			c.Args = noArgs
+		args := c.Args
+		if args == nil {
+			args = noArgs
+		}
+		c.Args = func(cmd *cobra.Command, words []string) error {
+			err := args(cmd, words)
+			if usage := (usageError{}); err == nil || errors.As(err, &usage) {
+				return err
+			}
+			return UsageError("%s: %w", cmd.CommandPath(), err)
 		}
 	}
 }

@@ -39,6 +39,7 @@ func TestSignalsStopAProcessCleanlyAndASecondOneAtOnce(t *testing.T) {
 	}{
 		{"clean", syscall.SIGTERM, false, "exit status 0"},
 		{"clean", syscall.SIGINT, false, "exit status 0"},
+		{"clean", syscall.SIGHUP, false, "exit status 0"},
 		{"hang", syscall.SIGTERM, true, "signal: terminated"},
 	} {
 		t.Run(fmt.Sprint(tt.kind, " ", tt.signal), func(t *testing.T) {

@@ -4,7 +4,6 @@
 package hookcall
 
 import (
-	"fmt"
 	"os"
 	"path"
 	"strconv"
@@ -24,8 +23,12 @@ const (
 	StandardMaxBitstream = 512 << 20
 )
 
-// minTimeout leaves the hook time to say what it waited for.
-const minTimeout = 2 * time.Second
+const (
+	// minTimeout leaves the hook time to say what it waited for.
+	minTimeout = 2 * time.Second
+	// endTimeout is when the kubelet gives up (its runtimeRequestTimeout, unless set): the hook's own words would be lost.
+	endTimeout = 2 * time.Minute
+)
 
 // Flags are a daemon's flags about the hook.
 type Flags struct {
@@ -39,7 +42,18 @@ func (f *Flags) Add(c *cli.Common, flags *pflag.FlagSet, timeout string) {
 	c.Path(&f.Path, "hook-path", "/opt/inlay/bin/inlay-hook", "inlay-hook, which the runtime runs on the host")
 	flags.StringVar(&f.HostRoot, "hook-host-root", "",
 		"host root as the hook sees it, where that is not / (a host tree made for tests)")
-	flags.DurationVar(&f.Timeout, "hook-timeout", time.Minute, timeout)
+	flags.DurationVar(&f.Timeout, "hook-timeout", time.Minute, timeout+"; at least 2 s, below the kubelet's 2 min")
+}
+
+// Check refuses what no host could make right.
+func (f Flags) Check() error {
+	switch {
+	case f.Timeout < minTimeout:
+		return cli.UsageError("--hook-timeout %s is shorter than 2 s", f.Timeout)
+	case f.Timeout >= endTimeout:
+		return cli.UsageError("--hook-timeout %s is not below 2 min, after which the kubelet gives up", f.Timeout)
+	}
+	return nil
 }
 
 // Call is how the runtime calls the hook.
@@ -51,8 +65,8 @@ type Call struct {
 
 // New makes a call of what the flags say. maxBitstream is in bytes; 0 is the hook's own.
 func (f Flags) New(c *cli.Common, maxBitstream int64) (Call, error) {
-	if f.Timeout < minTimeout {
-		return Call{}, cli.UsageError("--hook-timeout %s is shorter than 2 s", f.Timeout)
+	if err := f.Check(); err != nil {
+		return Call{}, err
 	}
 	call, err := f.program(c)
 	if err != nil {
@@ -83,7 +97,7 @@ func (f Flags) New(c *cli.Common, maxBitstream int64) (Call, error) {
 // the host tree stands apart from the host that the hook runs on, it is the latter's.
 func (f Flags) program(c *cli.Common) (Call, error) {
 	if !path.IsAbs(f.Path) {
-		return Call{}, fmt.Errorf("--hook-path %s is not absolute", f.Path)
+		return Call{}, cli.UsageError("--hook-path %s is not absolute", f.Path)
 	}
 	if f.HostRoot != "" {
 		if _, err := os.Stat(path.Dir(f.Path)); err == nil {

@@ -56,6 +56,8 @@ func TestACallIsWrittenAsTheHostHasIt(t *testing.T) {
 		{"outside", hookcall.Flags{Path: "/nonexistent/hook"}, cli.Common{}, 0, "", "", nil, "--hook-path: /nonexistent/hook is outside the host root"},
 		{"store outside", hookcall.Flags{Path: dir + "/h"}, cli.Common{Bitstreams: "/nonexistent"}, 0, "", "", nil, "--bitstreams: /nonexistent is outside"},
 		{"too short", hookcall.Flags{Path: dir + "/h", Timeout: time.Second}, cli.Common{}, 0, "", "", nil, "--hook-timeout 1s is shorter than 2 s"},
+		{"as long as the kubelet waits", hookcall.Flags{Path: dir + "/h", Timeout: 2 * time.Minute}, cli.Common{}, 0, "", "", nil, "--hook-timeout 2m0s is not below 2 min"},
+		{"just below", hookcall.Flags{Path: dir + "/h", Timeout: 119 * time.Second}, cli.Common{}, 0, dir, "/h", nil, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			root, err := hostfs.New(dir)

@@ -16,6 +16,8 @@ import (
 	"os"
 	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Format is the newest format that this program understands.
@@ -82,9 +84,10 @@ var (
 	ErrOld     = errors.New("policy file is too old")
 )
 
-// Read reads a policy file. maxAge 0 is no limit. On any error nothing is granted.
+// Read reads a policy file. maxAge 0 is no limit; no file is young enough for a negative one. On any error nothing is
+// granted.
 func Read(path string, maxAge time.Duration, now time.Time) (*Policy, error) {
-	f, err := os.Open(path)
+	f, err := open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %s", ErrMissing, path)
 	}
@@ -109,11 +112,45 @@ func Read(path string, maxAge time.Duration, now time.Time) (*Policy, error) {
 	return p, nil
 }
 
+// open waits for nobody: opening a FIFO would last until somebody writes into it, and reading a device has no end. The
+// first look names what cannot be opened, such as a socket; the second holds for what was opened.
+func open(path string) (*os.File, error) {
+	if err := regular(path, os.Stat); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := regular(path, func(string) (fs.FileInfo, error) { return f.Stat() }); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func regular(path string, stat func(path string) (fs.FileInfo, error)) error {
+	st, err := stat(path)
+	if err != nil || st.Mode().IsRegular() {
+		return err
+	}
+	kind := "device"
+	switch st.Mode().Type() {
+	case fs.ModeDir:
+		kind = "folder"
+	case fs.ModeNamedPipe:
+		kind = "FIFO"
+	case fs.ModeSocket:
+		kind = "socket"
+	}
+	return fmt.Errorf("%s is a %s, not a regular file", path, kind)
+}
+
 // checkAge refuses a file from the future too: the clock was set back, so how old the file is nobody knows, and it
 // would be young for ever.
 func (p *Policy) checkAge(maxAge time.Duration, now time.Time) error {
 	switch age := now.Sub(p.Synced); {
-	case maxAge <= 0:
+	case maxAge == 0:
 		return nil
 	case age > maxAge:
 		return fmt.Errorf("%w (last in step with the API server %s ago, %s are allowed)", ErrOld, age.Round(time.Second), maxAge)

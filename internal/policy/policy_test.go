@@ -3,6 +3,7 @@ package policy_test
 import (
 	"encoding/json"
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/inlay-project/inlay/internal/policy"
 )
@@ -83,7 +85,10 @@ func TestAFileThatCannotBeTrustedGrantsNothing(t *testing.T) {
 		text   string
 	}{
 		"missing":             {missing, 0, synced, policy.ErrMissing, missing},
-		"a folder":            {t.TempDir(), 0, synced, nil, "cannot be read"},
+		"a folder":            {t.TempDir(), 0, synced, nil, "is a folder, not a regular file"},
+		"a FIFO":              {fifo(t), 0, synced, nil, "is a FIFO, not a regular file"},
+		"a socket":            {socket(t), 0, synced, nil, "is a socket, not a regular file"},
+		"a device":            {"/dev/zero", 0, synced, nil, "is a device, not a regular file"},
 		"empty":               {write(t, ""), 0, synced, nil, "not JSON"},
 		"half of it":          {write(t, good[:200]), 0, synced, nil, "not JSON"},
 		"two of them":         {write(t, good+good), 0, synced, nil, "not JSON"},
@@ -97,6 +102,7 @@ func TestAFileThatCannotBeTrustedGrantsNothing(t *testing.T) {
 		"too old":             {write(t, good), time.Hour, synced.Add(time.Hour + time.Second), policy.ErrOld, "1h0m1s ago, 1h0m0s are allowed"},
 		"never in step":       {write(t, `{"format":1,"namespaces":{}}`), time.Hour, synced, policy.ErrOld, "ago"},
 		"from the future":     {write(t, good), time.Hour, synced.Add(-2 * time.Hour), policy.ErrOld, "in the future"},
+		"a negative limit":    {write(t, good), -time.Hour, synced, policy.ErrOld, "-1h0m0s are allowed"},
 		"larger than allowed": {large(t), 0, synced, nil, "larger than"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -121,6 +127,31 @@ func large(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return file
+}
+
+// fifo has nobody at its other end: to open it as a file is opened lasts for ever.
+func fifo(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "policy.json")
+	if err := unix.Mkfifo(file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func socket(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "policy") // a socket's path has room for 107 bytes
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	l, err := net.Listen("unix", filepath.Join(dir, "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return filepath.Join(dir, "s")
 }
 
 func TestAFileIsGoodUntilItsAgeIsOver(t *testing.T) {

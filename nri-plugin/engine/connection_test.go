@@ -18,8 +18,11 @@ import (
 	"github.com/inlay-project/inlay/nri-plugin/engine/enginetest"
 )
 
-// backInTime is what is promised after the runtime's socket is back.
-const backInTime = time.Second
+// backInTime is what is promised after the runtime's socket is back, backAtLast what a busy machine may make of it.
+const (
+	backInTime = time.Second
+	backAtLast = 5 * time.Second
+)
 
 func TestRuntimeRestarts(t *testing.T) {
 	socket := socketPath(t)
@@ -27,7 +30,7 @@ func TestRuntimeRestarts(t *testing.T) {
 	r := startRuntime(t, socket, enginetest.Options{})
 	e := startEngine(t, socket, adjuster{}, func(o *Options, _ *timing) { o.Observer = &c })
 	e.awaitSynchronized(t)
-	var worst time.Duration
+	var took []time.Duration
 	const restarts = 15
 	for n := range restarts {
 		r.Stop()
@@ -39,15 +42,17 @@ func TestRuntimeRestarts(t *testing.T) {
 			os.Remove(socket) // a runtime that ends in order removes it
 		}
 		r = startRuntime(t, socket, enginetest.Options{})
-		worst = max(worst, e.awaitSynchronized(t))
+		took = append(took, e.awaitSynchronized(t))
 		waitPlugins(t, r, 1)
 		if got, err := r.CreateContainer(t.Context(), testPod(), ours("app")); err != nil || !isGranted(got) {
 			t.Fatalf("after restart %d: %v, %v", n, got, err)
 		}
 	}
-	t.Logf("back after at most %v", worst)
-	if worst > backInTime {
-		t.Errorf("back after %v, want within %v", worst, backInTime)
+	slices.Sort(took)
+	median, worst := took[restarts/2], took[restarts-1]
+	t.Logf("back after %v, at most %v", median, worst)
+	if median > backInTime || worst > backAtLast {
+		t.Errorf("back after %v, at most %v; want within %v, at most %v", median, worst, backInTime, backAtLast)
 	}
 	if s := e.Status(); s.Reconnects != restarts || s.LastError != "" {
 		t.Errorf("status %+v", s)
@@ -86,7 +91,7 @@ func TestRuntimeAppearsLater(t *testing.T) {
 			e.awaitStatus(t, "failing", func(s nristatus.Status) bool { return strings.HasPrefix(s.LastError, "NRI socket: dial unix") })
 			time.Sleep(600 * time.Millisecond) // until the back-off is at its longest
 			startRuntime(t, socket, enginetest.Options{})
-			if took := e.awaitSynchronized(t); took > backInTime {
+			if took := e.awaitSynchronized(t); took > backAtLast {
 				t.Errorf("connected %v after the socket was there", took)
 			}
 		})
@@ -100,7 +105,7 @@ func TestStopWhileThereIsNoRuntime(t *testing.T) {
 	if err := e.stop(); err != nil {
 		t.Errorf("Run: %v", err)
 	}
-	if took := time.Since(began); took > 200*time.Millisecond {
+	if took := time.Since(began); took > 2*time.Second {
 		t.Errorf("Run took %v to end", took)
 	}
 }
@@ -114,7 +119,7 @@ func TestRuntimeThatClosesBeforeTheRegistration(t *testing.T) {
 	time.Sleep(300 * time.Millisecond)
 	stop()
 	startRuntime(t, socket, enginetest.Options{})
-	if took := e.awaitSynchronized(t); took > backInTime {
+	if took := e.awaitSynchronized(t); took > backAtLast {
 		t.Errorf("connected only after %v", took)
 	}
 }
@@ -137,7 +142,7 @@ func TestRuntimeThatGoesAwayBetweenRegistrationAndConfiguration(t *testing.T) {
 			e.awaitStatus(t, "on its third attempt", func(nristatus.Status) bool { return seen.Load() >= 3 })
 			stop()
 			startRuntime(t, socket, enginetest.Options{})
-			if took := e.awaitSynchronized(t); took > backInTime {
+			if took := e.awaitSynchronized(t); took > backAtLast {
 				t.Errorf("connected only after %v", took)
 			}
 			if err := e.stop(); err != nil {

@@ -22,7 +22,7 @@ func (r reconciler) Synchronize(ctx context.Context, pods []*api.PodSandbox, con
 
 // A node with so many containers that the runtime sends them in several messages.
 func TestReconcilerGetsTheRuntimesStateInWhole(t *testing.T) {
-	var opts enginetest.Options
+	opts := enginetest.Options{RequestTimeout: 10 * time.Second} // 13 MB, on a loaded machine
 	for n := range 100 {
 		ctr := plain(fmt.Sprint("c", n))
 		ctr.Annotations = map[string]string{"big": strings.Repeat("x", 128<<10)}

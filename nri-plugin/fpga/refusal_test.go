@@ -116,6 +116,7 @@ func TestEachRefusalNamesItsCause(t *testing.T) {
 		{"silent kubelet", func(h *host) { h.serve(&fakeKubelet{silent: true}) }, nil, "whose the devices are cannot be checked: kubelet's podresources"},
 		// The policy.
 		{"policy missing", func(h *host) { h.c.Policy = h.path("/nowhere/policy.json") }, nil, "nothing is granted: policy file is missing: …/nowhere/policy.json"},
+		{"policy a folder", func(h *host) { h.c.Policy = h.path("/var") }, nil, "nothing is granted: policy file cannot be read: …/var is a folder, not a regular file"},
 		{"policy too old", func(h *host) {
 			p := policyOf("ns", function(policy.ModeRegion, iface, nlb3))
 			p.Synced = time.Now().Add(-2 * time.Hour)

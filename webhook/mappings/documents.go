@@ -3,25 +3,31 @@ package mappings
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"regexp"
+	"strconv"
 
 	"sigs.k8s.io/yaml"
 )
 
-// document is one document of a file.
-type document struct {
+// Document is one document of a file.
+type Document struct {
 	number int // from 1
 	line   int // where it begins, from 1
+	first  int // of the text, from 1
 	text   []byte
 }
 
-// split takes a YAML stream apart. A line that begins with --- begins a document, one that begins with ... ends one;
+// byteOrderMark begins the files of some editors. In files that were joined it begins a line within.
+var byteOrderMark = []byte("\ufeff")
+
+// Documents takes a YAML stream apart. A line that begins with --- begins a document, one that begins with ... ends one;
 // neither can stand at the beginning of a line within a document. What holds nothing but comments is passed over, but
-// counted.
-func split(text []byte) []document {
-	text = bytes.TrimPrefix(text, []byte("\ufeff"))
-	var docs []document
-	d := document{number: 1, line: 1}
+// counted. A byte order mark at the beginning of a line is dropped.
+func Documents(text []byte) []Document {
+	var docs []Document
+	d := Document{number: 1, line: 1}
 	blank, opened := true, false
 	flush := func() {
 		if !blank {
@@ -35,6 +41,7 @@ func split(text []byte) []document {
 	n := 0
 	for line := range bytes.Lines(text) {
 		n++
+		line = bytes.TrimPrefix(line, byteOrderMark)
 		switch {
 		case marker(line, "---"):
 			flush()
@@ -52,9 +59,13 @@ func split(text []byte) []document {
 			}
 			blank = false
 		}
-		if !directive || !blank {
-			d.text = append(d.text, line...)
+		if directive && blank {
+			line = []byte("\n")
 		}
+		if len(d.text) == 0 {
+			d.first = n
+		}
+		d.text = append(d.text, line...)
 	}
 	flush()
 	return docs
@@ -65,9 +76,9 @@ func marker(line []byte, mark string) bool {
 	return ok && (len(rest) == 0 || bytes.IndexByte([]byte(" \t\r\n"), rest[0]) >= 0)
 }
 
-// values gives what a document holds as JSON: one value of YAML, or any number of JSON objects one after the other, as
-// many tools write them.
-func (d document) values() ([][]byte, error) {
+// Values gives what a document holds as JSON: one value of YAML, or any number of JSON objects one after the other, as
+// many tools write them. Lines in its error are the file's.
+func (d Document) Values() ([][]byte, error) {
 	if text := bytes.TrimSpace(d.text); text[0] == '{' {
 		if values, ok := objects(text); ok {
 			return values, nil
@@ -77,12 +88,29 @@ func (d document) values() ([][]byte, error) {
 	// is no id then.
 	value, err := yaml.YAMLToJSONStrict(d.text)
 	if err != nil {
-		return nil, err
+		return nil, d.inFile(err)
 	}
 	if string(value) == "null" {
 		return nil, nil
 	}
 	return [][]byte{value}, nil
+}
+
+// yamlLine is where a message of the YAML reader has a line of the text that it was given.
+var yamlLine = regexp.MustCompile(`(?m)^(yaml: |  )line (\d+):`)
+
+// inFile gives a message of the YAML reader the file's lines.
+func (d Document) inFile(err error) error {
+	text := yamlLine.ReplaceAllStringFunc(err.Error(), func(found string) string {
+		m := yamlLine.FindStringSubmatch(found)
+		n, _ := strconv.Atoi(m[2]) // digits, of a line that there is
+		return fmt.Sprintf("%sline %d:", m[1], n+d.first-1)
+	})
+	if at := bytes.Index(d.text, byteOrderMark); at >= 0 {
+		line := d.first + bytes.Count(d.text[:at], []byte("\n"))
+		text += fmt.Sprintf("; there is a byte order mark within line %d: was another file joined on there?", line)
+	}
+	return errors.New(text)
 }
 
 func objects(text []byte) (values [][]byte, ok bool) {
@@ -97,4 +125,4 @@ func objects(text []byte) (values [][]byte, ok bool) {
 	return values, true
 }
 
-func (d document) String() string { return fmt.Sprintf("document %d (line %d)", d.number, d.line) }
+func (d Document) String() string { return fmt.Sprintf("document %d (line %d)", d.number, d.line) }

@@ -28,7 +28,7 @@ func (x *Index) Load(files []string, defaultNamespace string) (problems []error,
 			failed = append(failed, fmt.Errorf("mappings: %w", err))
 			continue
 		}
-		for _, d := range split(text) {
+		for _, d := range Documents(text) {
 			if err := l.document(file, d); err != nil {
 				failed = append(failed, fmt.Errorf("%s: %s: %w", file, d, err))
 			}
@@ -81,8 +81,8 @@ type loaded struct {
 	origin string
 }
 
-func (l *loader) document(file string, d document) error {
-	values, err := d.values()
+func (l *loader) document(file string, d Document) error {
+	values, err := d.Values()
 	if err != nil {
 		return err
 	}

@@ -38,14 +38,17 @@ func TestFilesAreRead(t *testing.T) {
 		texts []string
 		want  map[string]string
 	}{
-		"nothing":               {[]string{""}, map[string]string{}},
-		"no file":               {nil, map[string]string{}},
-		"only comments":         {[]string{"# one\n---\n# two\n---\n\n"}, map[string]string{}},
-		"two documents":         {[]string{functionF + "---\n" + regionR}, both},
-		"two files":             {[]string{functionF, regionR}, both},
-		"markers with comments": {[]string{"%YAML 1.1\n--- # first\n" + functionF + "...\n# between\n---\t# second\n" + regionR + "---\n"}, both},
-		"windows line ends":     {[]string{strings.ReplaceAll(functionF+"---\n"+regionR, "\n", "\r\n")}, both},
-		"byte order mark":       {[]string{"\ufeff" + functionF + "---\n" + regionR}, both},
+		"nothing":                         {[]string{""}, map[string]string{}},
+		"no file":                         {nil, map[string]string{}},
+		"only comments":                   {[]string{"# one\n---\n# two\n---\n\n"}, map[string]string{}},
+		"two documents":                   {[]string{functionF + "---\n" + regionR}, both},
+		"two files":                       {[]string{functionF, regionR}, both},
+		"markers with comments":           {[]string{"%YAML 1.1\n--- # first\n" + functionF + "...\n# between\n---\t# second\n" + regionR + "---\n"}, both},
+		"windows line ends":               {[]string{strings.ReplaceAll(functionF+"---\n"+regionR, "\n", "\r\n")}, both},
+		"byte order mark":                 {[]string{"\ufeff" + functionF + "---\n" + regionR}, both},
+		"byte order mark behind a marker": {[]string{functionF + "---\n\ufeff" + regionR}, both},
+		"byte order mark before a marker": {[]string{functionF + "\ufeff---\n" + regionR}, both},
+		"byte order mark between JSON":    {[]string{functionF, jsonR + "\n\ufeff" + strings.Replace(jsonR, `"r"`, `"s"`, 1)}, map[string]string{"AcceleratorFunction home/f": good, "FpgaRegion b/r": good, "FpgaRegion b/s": good}},
 		"a value that looks like a marker": {
 			[]string{strings.Replace(functionF, "{name: f}", "{name: f, annotations: {a: \"x\n  --- y\"}}", 1) + "---\n" + regionR}, both,
 		},
@@ -84,6 +87,14 @@ func TestAFileThatIsNotOfMappingsIsAnError(t *testing.T) {
 		"in a list":           {"apiVersion: v1\nkind: List\nitems: [{apiVersion: fpga.intel.com/v2, kind: Pod}]\n", `item 1: kind "Pod"`},
 		"a list of text":      {"apiVersion: v1\nkind: List\nitems: text\n", "no list of Kubernetes"},
 		"no YAML":             {"# c\n\na: [\n", "document 1 (line 3): "},
+		"in a later document": {functionF + "---\n# c\n\na: 1\nb: [\n", "document 2 (line 5): yaml: line 9: "},
+		"behind a directive":  {"%YAML 1.1\n---\na: [\n", "document 1 (line 2): yaml: line 3: "},
+		"a key twice, where": {functionF + "--- # c\n" + functionF + "spec: {}\n", `document 2 (line 5): yaml: unmarshal errors:
+  line 10: key "spec" already set`},
+		"joined, no marker": {functionF + "\ufeff" + functionF, `line 5: key "apiVersion" already set`},
+		"joined within a line": {
+			strings.TrimSuffix(functionF, "\n") + "\ufeff---\n" + functionF, "there is a byte order mark within line 4: was another file joined on there?",
+		},
 		"no object":           {"just text\n", "no object of Kubernetes"},
 		"a key twice":         {functionF + "spec: {}\n", "already set"},
 		"a JSON key twice":    {strings.Replace(jsonR, `"spec"`, `"spec":{},"spec"`, 1), "duplicate field"},
@@ -213,7 +224,7 @@ func TestWhatIsWrongWithOneObjectIsAProblemAndTheOthersCount(t *testing.T) {
 }
 
 func FuzzLoad(f *testing.F) {
-	for _, seed := range []string{functionF + "---\n" + regionR, jsonR + jsonR, "--- {}\n...\n%\n", "%\n", "\ufeff", "...", "---", "apiVersion: v1\nkind: List\nitems: [null, 1]\n"} {
+	for _, seed := range []string{functionF + "---\n" + regionR, jsonR + jsonR, "--- {}\n...\n%\n", "%\n", "\ufeff", "a: [\n\ufeff---\nb: ]\ufeff", "...", "---", "apiVersion: v1\nkind: List\nitems: [null, 1]\n"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -25,10 +25,17 @@ type Finder interface {
 	Find(ctx context.Context, namespace string, sought []fpga.Sought) []fpga.Entry
 }
 
+// Defaulter is implemented by Tables that know no API server, which would have filled in every pod's namespace.
+type Defaulter interface {
+	// DefaultNamespace is that of a pod where neither it nor its request names one.
+	DefaultNamespace() string
+}
+
 // sources are where a review has its mappings from.
 type sources struct {
 	Tables
-	finder Finder // nil = what the tables do not have is not there
+	finder           Finder // nil = what the tables do not have is not there
+	defaultNamespace string // "" = an API server fills it in
 }
 
 // Decision is what an answer says, in one word.
@@ -49,7 +56,7 @@ type Outcome struct {
 	Decision Decision
 	// Code is that of the answer's status, as HTTP has them; 0 if the pod is allowed.
 	Code int
-	// NoReview says that what came is no AdmissionReview of admission.k8s.io/v1.
+	// NoReview says that what came is no AdmissionReview of admission.k8s.io/v1, or no JSON behind its uid.
 	NoReview bool
 	// What was asked, as far as it was understood; filled if the pod was not allowed.
 	UID, Namespace, Pod, Message string
@@ -62,7 +69,11 @@ func Review(body []byte, check bool, t Tables, o fpga.Options) (answer []byte, o
 	if len(body) > MaxBody {
 		return nil, Outcome{Decision: Malformed}, errTooLarge
 	}
-	return (&reviewer{}).review(context.Background(), nil, body, check, sources{Tables: t}, o)
+	from := sources{Tables: t}
+	if d, ok := t.(Defaulter); ok {
+		from.defaultNamespace = d.DefaultNamespace()
+	}
+	return (&reviewer{}).review(context.Background(), nil, body, check, from, o)
 }
 
 // reviewer is what one review needs; it can be used again.
@@ -116,6 +127,7 @@ func unreadable(dst []byte, q *question, err error) ([]byte, Outcome, error) {
 		return dst, outcome, nil
 	case q.uid != "":
 		dst, outcome := refuse(dst, Malformed, codeMalformed, q, "the body is "+err.Error())
+		outcome.NoReview = true
 		return dst, outcome, nil
 	}
 	return nil, Outcome{Decision: Malformed}, fmt.Errorf("the body is %w", err)
@@ -123,10 +135,14 @@ func unreadable(dst []byte, q *question, err error) ([]byte, Outcome, error) {
 
 // judge answers for the pod. An UPDATE is looked at like a CREATE; the registration sends none.
 func (r *reviewer) judge(ctx context.Context, dst []byte, q *question, check bool, from sources, o fpga.Options) ([]byte, Outcome) {
-	if own := q.pod.In(""); own != "" && q.namespace != "" && own != q.namespace {
+	own := q.pod.In("")
+	if own != "" && q.namespace != "" && own != q.namespace {
 		// The API server has put the one into the other by now. Whose mappings would count?
 		return refuse(dst, Malformed, codeMalformed, q,
 			fmt.Sprintf("the pod's namespace %.63q is not the request's, %.63q", own, q.namespace))
+	}
+	if own == "" && q.namespace == "" {
+		q.namespace = from.defaultNamespace
 	}
 	if missing := from.Missing(); len(missing) > 0 {
 		return refuse(dst, Unready, codeNotReady, q, "inlay-webhook is not ready: "+strings.Join(missing, "; "))

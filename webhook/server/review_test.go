@@ -288,6 +288,10 @@ func TestBrokenReviewsWithAUIDAreDenied(t *testing.T) {
 		"two reviews":          reviewOf("{}") + reviewOf("{}"),
 		"an object in between": strings.Replace(reviewOf(podOf("n3o")), `"oldObject":null`, `"oldObject":{"corrupted json":}`, 1),
 		"a broken object":      reviewOf(`{"corrupted json":}`),
+		"a letter behind it":   reviewOf("{}") + "x",
+		"a NUL behind it":      reviewOf("{}") + "\x00",
+		"five bytes too short": reviewOf("{}")[:len(reviewOf("{}"))-5],
+		"a pod too deep":       reviewOf(`{"x":` + strings.Repeat("[", 301) + strings.Repeat("]", 301) + `}`),
 	} {
 		answer, outcome, err := Review([]byte(body), false, ns1(), fpga.Options{})
 		if err != nil {
@@ -298,7 +302,7 @@ func TestBrokenReviewsWithAUIDAreDenied(t *testing.T) {
 		if got.Allowed || string(got.UID) != uid || got.Result.Code != 400 || !strings.Contains(got.Result.Message, "no JSON at byte") {
 			t.Errorf("%s: %s", name, answer)
 		}
-		if outcome.NoReview || outcome.Decision != Malformed {
+		if !outcome.NoReview || outcome.Decision != Malformed {
 			t.Errorf("%s: %+v", name, outcome)
 		}
 	}

@@ -93,7 +93,7 @@ func New(c Config) (*Server, error) {
 
 func newHandler(c Config) *handler {
 	h := &handler{
-		sources: sources{c.Tables, c.Finder}, options: c.Options, observer: c.Observer, log: c.Log, budget: newBudget(), now: time.Now,
+		sources: sources{Tables: c.Tables, finder: c.Finder}, options: c.Options, observer: c.Observer, log: c.Log, budget: newBudget(), now: time.Now,
 	}
 	if h.observer == nil {
 		h.observer = nobody{}

@@ -138,7 +138,7 @@ func TestItIsNotReadyWithoutMappingsOrCertificate(t *testing.T) {
 }
 
 func TestWhileItDrainsItIsNotReadyAndStillServes(t *testing.T) {
-	r := run(t, 300*time.Millisecond, nil)
+	r := run(t, 3*time.Second, nil)
 	response, err := r.post(usual())
 	if err != nil || response.last || len(r.Missing()) != 0 {
 		t.Fatalf("%v, %v, missing %v", response, err, r.Missing())

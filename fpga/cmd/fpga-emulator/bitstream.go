@@ -46,8 +46,8 @@ func aocxCommand() *cobra.Command {
 			if err := os.WriteFile(args[0], data, 0o644); err != nil {
 				return err
 			}
-			fmt.Fprintln(c.OutOrStdout(), name)
-			return nil
+			_, err = fmt.Fprintln(c.OutOrStdout(), name)
+			return err
 		},
 	}
 	bitstreamFlags(cmd, &iface, &afu, &size)
@@ -58,7 +58,7 @@ func aocxCommand() *cobra.Command {
 func bitstreamFlags(cmd *cobra.Command, iface, afu *string, size *int) {
 	cmd.Flags().StringVar(iface, "iface", emulator.DefaultInterface, "interface id")
 	cmd.Flags().StringVar(afu, "afu", "", "AFU id of the function")
-	cmd.Flags().IntVar(size, "size", 4096, "payload size in bytes")
+	cmd.Flags().IntVar(size, "size", 4096, "payload size in bytes, at most 1 GiB")
 	if err := cmd.MarkFlagRequired("afu"); err != nil {
 		panic(err) // the flag is defined one line above
 	}

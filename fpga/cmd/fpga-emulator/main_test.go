@@ -2,10 +2,13 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/inlay-project/inlay/fpga/emulator"
 )
@@ -18,10 +21,7 @@ func TestMain(m *testing.M) {
 // invoke runs one command line in this process.
 func invoke(args ...string) (out string, code int, err error) {
 	var b bytes.Buffer
-	root := rootCommand(&code)
-	root.SetArgs(args)
-	root.SetOut(&b)
-	err = root.Execute()
+	err = execute(&code, &b, args)
 	return b.String(), code, err
 }
 
@@ -48,7 +48,16 @@ func TestCommandLine(t *testing.T) {
 		{"bad loads", []string{"--host-root", filepath.Join(dir, "node"), "--pr-loads", "x", "--", "true"}, "", "32 hex digits"},
 		{"gbs without afu", []string{"gbs", filepath.Join(dir, "x.gbs")}, "", "afu"},
 		{"gbs", []string{"gbs", "--afu", emulator.DefaultAFU, filepath.Join(dir, "x.gbs")}, "", ""},
-		{"aocx prints its name", []string{"aocx", "--afu", emulator.DefaultAFU, "--hash", "abcdef", filepath.Join(dir, "x.aocx")}, "abcdef\n", ""},
+		{"aocx prints its name", []string{"aocx", "--afu", emulator.DefaultAFU, "--hash", strings.Repeat("AB", 20), filepath.Join(dir, "x.aocx")}, strings.Repeat("ab", 20) + "\n", ""},
+		{"aocx with a short hash", []string{"aocx", "--afu", emulator.DefaultAFU, "--hash", "abcdef01", filepath.Join(dir, "y.aocx")}, "", `hash "abcdef01": want 40 hex digits`},
+		{"aocx with a path", []string{"aocx", "--afu", emulator.DefaultAFU, "--hash", "../../x", filepath.Join(dir, "y.aocx")}, "", "want 40 hex digits"},
+		{"gbs too large", []string{"gbs", "--afu", emulator.DefaultAFU, "--size", "99999999999999", filepath.Join(dir, "y.gbs")}, "", "want 1 to 1073741824"},
+		{"aocx too large", []string{"aocx", "--afu", emulator.DefaultAFU, "--size", "1073741825", filepath.Join(dir, "y.aocx")}, "", "want 1 to 1073741824"},
+		{"negative delay", []string{"--host-root", filepath.Join(dir, "node"), "--pr-delay", "-1s", "--", "true"}, "", "--pr-delay -1s is negative"},
+		{"no such errno", []string{"--host-root", filepath.Join(dir, "node"), "--pr-errno", "999", "--", "true"}, "", `--pr-errno: errno "999"`},
+		{"no bitstreams", []string{"--host-root", filepath.Join(dir, "node"), "--bitstreams", dir + "/none", "--", "true"}, "", "--bitstreams: stat " + dir + "/none: no such file"},
+		{"bitstreams in a file", []string{"--host-root", filepath.Join(dir, "node"), "--bitstreams", filepath.Join(dir, "x.gbs"), "--", "true"}, "", "x.gbs is not a folder"},
+		{"a key twice", []string{"tree", "--card", "dfl:ports=2,ports=3", "--txtar"}, "", "ports is given twice"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			out, _, err := invoke(tc.args...)
@@ -63,6 +72,26 @@ func TestCommandLine(t *testing.T) {
 	for _, name := range []string{"x.gbs", "x.aocx", "node/dev/dfl-port.1"} {
 		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// full is /dev/full.
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, unix.ENOSPC }
+
+func TestWhatCannotBeWrittenIsAnError(t *testing.T) {
+	for _, args := range [][]string{
+		{"--help"},
+		{"--version"},
+		{"tree", "--help"},
+		{"tree", "--card", "dfl", "--txtar"},
+		{"aocx", "--afu", emulator.DefaultAFU, filepath.Join(t.TempDir(), "x.aocx")},
+	} {
+		code := 0
+		if err := execute(&code, full{}, args); !errors.Is(err, unix.ENOSPC) {
+			t.Errorf("%q: %v", args, err)
 		}
 	}
 }

@@ -25,7 +25,8 @@ A PR loads the function of the bitstream in --bitstreams that has its payload. A
 another interface id, fails as an incompatible bitstream (EIO). The port's afu_id in the tree follows; while the PR
 runs it cannot be read (EBUSY for openat2 under the emulator, EISDIR for everybody else).
 
-Faults can also be set and lifted while COMMAND runs, in the file of --faults: JSON, by device name or "*":
+Faults can also be set and lifted while COMMAND runs, in the file of --faults, which need not be there yet (no file = no
+faults): JSON, by device name or "*". open_errno concerns the very device; dead and removed of an FME its ports too:
   {"dfl-fme.0": {"pr_errno": "EIO", "pr_status": ["crc"], "pr_delay": "400ms"},
    "dfl-port.1": {"pr_hang": true, "pr_loads": "none", "pr_leaves_reset": true},
    "*": {"open_errno": "EBUSY", "dead": true, "removed": true}}`
@@ -57,6 +58,16 @@ func rootCommand(code *int) *cobra.Command {
 					return fmt.Errorf("--pr-errno: %w", err)
 				}
 			}
+			if cfg.PRDelay < 0 {
+				return fmt.Errorf("--pr-delay %v is negative", cfg.PRDelay)
+			}
+			if cfg.Bitstreams != "" {
+				if st, err := os.Stat(cfg.Bitstreams); err != nil {
+					return fmt.Errorf("--bitstreams: %w", err)
+				} else if !st.IsDir() {
+					return fmt.Errorf("--bitstreams: %s is not a folder", cfg.Bitstreams)
+				}
+			}
 			cfg.Command = args
 			cfg.Stdin, cfg.Stdout, cfg.Stderr = os.Stdin, os.Stdout, os.Stderr
 			cfg.Signals = forwardedSignals()
@@ -70,7 +81,7 @@ func rootCommand(code *int) *cobra.Command {
 	f.StringVar(&cfg.HostRoot, "host-root", "", "host tree with the cards (see fpga-emulator tree)")
 	f.StringVar(&cfg.Bitstreams, "bitstreams", "", "bitstreams that can be loaded; default: srv/intel.com/fpga of the host tree")
 	f.StringVar(&cfg.RecordFile, "record", "", "append one JSON line per ioctl call on an FPGA node to this file")
-	f.StringVar(&cfg.FaultsFile, "faults", "", "JSON file of faults, followed while COMMAND runs")
+	f.StringVar(&cfg.FaultsFile, "faults", "", "JSON file of faults, followed while COMMAND runs; it may come later")
 	f.DurationVar(&cfg.PRDelay, "pr-delay", 0, "how long a PR takes")
 	f.StringVar(&errno, "pr-errno", "", "make every PR fail with this errno, by name or number")
 	f.StringVar(&cfg.PRLoads, "pr-loads", "", `AFU id that every PR loads whatever it was given, or "none": it succeeds and changes nothing`)

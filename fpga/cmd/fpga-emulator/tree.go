@@ -52,8 +52,8 @@ func treeCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				fmt.Fprint(c.OutOrStdout(), text)
-				return nil
+				_, err = fmt.Fprint(c.OutOrStdout(), text)
+				return err
 			}
 			var opts []emulator.TreeOption
 			if plain {

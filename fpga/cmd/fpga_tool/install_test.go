@@ -1,12 +1,23 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	bt "github.com/inlay-project/inlay/fpga/bitstream/bitstreamtest"
 )
@@ -89,6 +100,136 @@ func TestInstallFollowsAliasFoldersInsideTheHost(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(b.root, "srv/alias", bt.AFU+".gbs")); err != nil {
 		t.Error(err)
+	}
+}
+
+// The hook resolves the store's links inside the host root: what is installed must be where it looks.
+func TestInstallNeverLeavesTheHostRoot(t *testing.T) {
+	for _, link := range []string{"srv/intel.com/fpga/" + bt.Interface, "srv/intel.com", "srv"} {
+		for _, inside := range []bool{false, true} {
+			b, outside := newBench(t), t.TempDir()
+			b.file("some.gbs", string(bt.GBS{}.Bytes()))
+			b.file(link, "-> "+outside)
+			if inside {
+				b.file(filepath.Join(outside, "keep"), "")
+			}
+			code, _, stderr := b.run("-b", "ROOT/some.gbs", "install")
+			if !inside && (code != 1 || !strings.Contains(stderr, "ROOT/"+link+" is a link to \""+outside+"\", which is not there inside the host root")) {
+				t.Errorf("%s: exit %d, %s", link, code, stderr)
+			}
+			if inside {
+				at := strings.TrimPrefix(strings.TrimPrefix(place, link), "/")
+				if _, err := os.Stat(filepath.Join(b.root, outside, at)); err != nil || code != 0 {
+					t.Errorf("%s: exit %d, %s, %v", link, code, stderr, err)
+				}
+			}
+			if names, err := os.ReadDir(outside); err != nil || len(names) > 0 {
+				t.Errorf("%s: outside the host root: %v, %v", link, names, err)
+			}
+		}
+	}
+}
+
+func TestInstallRemovesWhatAKilledOneLeft(t *testing.T) {
+	b := newBench(t)
+	b.file("some.gbs", string(bt.GBS{}.Bytes()))
+	dir := filepath.Dir(place)
+	kept := map[string]string{
+		"/.hidden": "", "/" + bt.OtherAFU + ".gbs": "x", "/." + bt.AFU + ".gbs": "", "/." + bt.AFU + ".gbs.old": "",
+		"/." + bt.AFU + ".gbs.8": "-> " + bt.OtherAFU + ".gbs",
+	}
+	for name, text := range kept {
+		b.file(dir+name, text)
+	}
+	b.file(dir+"/."+bt.AFU+".gbs.503000280", "half")
+	b.file(dir+"/."+strings.Repeat("c", 40)+".aocx.7", "half")
+	living, err := os.Open(b.file(dir+"/."+bt.AFU+".gbs.9", "half"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer living.Close()
+	if err := unix.Flock(int(living.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, stderr := b.run("-b", "ROOT/some.gbs", "install"); code != 0 {
+		t.Fatal(stderr)
+	}
+	var want []string
+	for name := range kept {
+		want = append(want, name[1:])
+	}
+	want = append(want, "."+bt.AFU+".gbs.9", bt.AFU+".gbs")
+	slices.Sort(want)
+	if diff := cmp.Diff(strings.Join(want, " "), b.files()); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+}
+
+func TestInstallEndsWithASignalAndLeavesNothing(t *testing.T) {
+	b := newBench(t)
+	b.file("some.gbs", string(bt.GBS{}.Bytes()))
+	b.ended = errors.New("ended by SIGTERM")
+	code, _, stderr := b.run("-b", "ROOT/some.gbs", "install")
+	if want := "fpga_tool: install: ROOT/" + place + ": not installed: ended by SIGTERM\n"; code != 1 || stderr != want {
+		t.Errorf("exit %d, %q; want %q", code, stderr, want)
+	}
+	if names := b.files(); names != "" {
+		t.Errorf("left in the store: %s", names)
+	}
+}
+
+func TestNothingIsReadAfterASignal(t *testing.T) {
+	ctx, end := context.WithCancelCause(t.Context())
+	end(errors.New("ended by SIGTERM"))
+	if n, err := io.Copy(io.Discard, reader{ctx, strings.NewReader("text")}); n != 0 || err == nil || err.Error() != "not installed: ended by SIGTERM" {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+}
+
+func TestInstallsAtTheSameTimeLeaveEachOtherAlone(t *testing.T) {
+	b := newBench(t)
+	b.file("some.gbs", string(bt.GBS{}.Bytes()))
+	var installs sync.WaitGroup
+	for range 8 {
+		installs.Go(func() {
+			for range 20 {
+				if code, _, stderr := b.run("-b", "ROOT/some.gbs", "-force", "install"); code != 0 {
+					t.Errorf("exit %d, %s", code, stderr)
+				}
+			}
+		})
+	}
+	installs.Wait()
+	if names := b.files(); names != filepath.Base(place) {
+		t.Errorf("in the store: %s", names)
+	}
+}
+
+// The same with a process, in the middle of a large copy.
+func TestASignalReachesTheCopy(t *testing.T) {
+	for _, sig := range []syscall.Signal{unix.SIGTERM, unix.SIGINT} {
+		b := newBench(t)
+		large := b.file("large.gbs", string(bt.GBS{}.Bytes()))
+		if err := os.Truncate(large, 500<<20); err != nil {
+			t.Fatal(err)
+		}
+		var stderr bytes.Buffer
+		cmd := exec.Command(os.Args[0], "-host-root", b.root, "-b", large, "install")
+		cmd.Env, cmd.Stderr = append(os.Environ(), asTool+"=1"), &stderr
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		for deadline := time.Now().Add(20 * time.Second); b.files() == "" && time.Now().Before(deadline); {
+			time.Sleep(time.Millisecond)
+		}
+		_ = cmd.Process.Signal(sig)
+		_ = cmd.Wait()
+		if want := "not installed: ended by " + unix.SignalName(sig) + "\n"; cmd.ProcessState.ExitCode() != 1 || !strings.HasSuffix(stderr.String(), want) {
+			t.Errorf("%v, stderr %q; want %q", cmd.ProcessState, stderr.String(), want)
+		}
+		if names := b.files(); names != "" {
+			t.Errorf("left in the store: %s", names)
+		}
 	}
 }
 

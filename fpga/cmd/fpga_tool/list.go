@@ -41,21 +41,26 @@ func (t *tool) list(fmes, ports bool) error {
 		return t.printJSON(r)
 	}
 	if fmes {
-		t.printList("Detected FPGA FMEs", r.FMEs)
+		err = t.printList("Detected FPGA FMEs", r.FMEs)
 	}
-	if ports {
-		t.printList("Detected FPGA Ports", r.Ports)
+	if ports && err == nil {
+		err = t.printList("Detected FPGA Ports", r.Ports)
 	}
-	return nil
+	return err
 }
 
-func (t *tool) printList(title string, names []string) {
+func (t *tool) printList(title string, names []string) error {
 	if !t.options.quiet {
-		fmt.Fprintf(t.stdout, "%s: %d\n", title, len(names))
+		if _, err := fmt.Fprintf(t.stdout, "%s: %d\n", title, len(names)); err != nil {
+			return err
+		}
 	}
 	for _, name := range names {
-		fmt.Fprintln(t.stdout, name)
+		if _, err := fmt.Fprintln(t.stdout, name); err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
 // deviceNames are the FMEs and ports of the platform bus and of the drivers' class folders, also those that could not

@@ -9,14 +9,13 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/inlay-project/inlay/fpga/card"
 	"github.com/inlay-project/inlay/fpga/region"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	// After the first signal the default action is back: a second one ends the tool while the kernel still programs.
-	context.AfterFunc(ctx, stop)
 	t := tool{
 		stdout:   os.Stdout,
 		stderr:   os.Stderr,
@@ -24,8 +23,29 @@ func main() {
 		terminal: isTerminal(os.Stderr),
 		driverOf: card.DriverOf,
 		ensurer:  func(p *region.Programmer) ensurer { return p },
+		signals:  untilSignal,
 	}
-	os.Exit(t.main(ctx, os.Args[1:]))
+	os.Exit(t.main(context.Background(), os.Args[1:]))
+}
+
+// untilSignal gives a context that ends with the first signal. Then the default action is back: a second one ends the
+// tool while the kernel still programs.
+func untilSignal(ctx context.Context) (context.Context, func()) {
+	ctx, end := context.WithCancelCause(ctx)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM)
+	go func() {
+		select {
+		case s := <-signals:
+			signal.Stop(signals)
+			end(fmt.Errorf("ended by %s", unix.SignalName(s.(syscall.Signal))))
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		end(nil)
+	}
 }
 
 // main runs one command and gives the exit code; an error is one line on stderr.
@@ -64,7 +84,12 @@ func (t *tool) run(ctx context.Context, args []string) (string, error) {
 			return word, err
 		}
 		defer t.root.Close()
-		return word, c.run(t, ctx)
+		if !c.ends || t.signals == nil {
+			return word, c.run(t, ctx)
+		}
+		signalled, stop := t.signals(ctx)
+		defer stop()
+		return word, c.run(t, signalled)
 	}
 	return "", fmt.Errorf("unknown command %.80q; fpga_tool -h lists them", word)
 }

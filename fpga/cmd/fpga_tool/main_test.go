@@ -5,6 +5,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,6 +30,8 @@ type bench struct {
 	env    map[string]string
 	driver *fakeDriver
 	ensure *fakeEnsurer
+	stdout io.Writer // in place of a buffer
+	ended  error     // a signal that came at once
 }
 
 func newBench(t *testing.T) *bench {
@@ -72,6 +75,16 @@ func (b *bench) run(args ...string) (code int, stdout, stderr string) {
 		env:      func(name string) (string, bool) { v, ok := b.env[name]; return v, ok },
 		driverOf: b.driverOf,
 		ensurer:  func(p *region.Programmer) ensurer { b.ensure.programmer = p; return b.ensure },
+	}
+	if b.stdout != nil {
+		t.stdout = b.stdout
+	}
+	if b.ended != nil {
+		t.signals = func(ctx context.Context) (context.Context, func()) {
+			ctx, end := context.WithCancelCause(ctx)
+			end(b.ended)
+			return ctx, func() {}
+		}
 	}
 	for i := range args {
 		args[i] = strings.ReplaceAll(args[i], "ROOT", b.root)
@@ -210,21 +223,23 @@ func TestErrorsAreOneLineAndExitOne(t *testing.T) {
 		args, want string
 		before     func(*bench)
 	}{
-		"no command":         {args: "-q", want: "fpga_tool: no command"},
-		"unknown command":    {args: "reboot", want: `unknown command "reboot"`},
-		"two commands":       {args: "list info", want: `not "list" and "info"`},
-		"unknown flag":       {args: "-x list", want: "flag provided but not defined: -x"},
-		"bad format":         {args: "-o xml list", want: "-o is text or json"},
-		"bad environment":    {args: "list", want: `INLAY_MAX_BITSTREAM="lots"`, before: func(b *bench) { b.env["INLAY_MAX_BITSTREAM"] = "lots" }},
-		"no host root":       {args: "-host-root ROOT/none list", want: "fpga_tool: list: host root"},
-		"info without file":  {args: "info", want: "fpga_tool: info: which bitstream file?"},
-		"file is not there":  {args: "-b ROOT/none.gbs info", want: "bitstream ROOT/none.gbs: not found"},
-		"file of other kind": {args: "-b ROOT/dev/dfl-fme.0 info", want: "neither in .gbs nor in .aocx"},
-		"payload too large":  {args: "-b ROOT/nlb.gbs -max-bitstream 5 info", want: "the limit is 5"},
-		"no device":          {args: "fpgainfo", want: "which device?"},
-		"device unknown":     {args: "-d null-like fpgainfo", want: `"null-like" is neither`},
-		"device not there":   {args: "-d dfl-port.7 portinfo", want: "dfl-port.7: no such FPGA device"},
-		"device outside":     {args: "-d /etc/dfl-port.0 portinfo", want: "outside the host root"},
+		"no command":          {args: "-q", want: "fpga_tool: no command"},
+		"unknown command":     {args: "reboot", want: `unknown command "reboot"`},
+		"two commands":        {args: "list info", want: `not "list" and "info"`},
+		"unknown flag":        {args: "-x list", want: "flag provided but not defined: -x"},
+		"bad format":          {args: "-o xml list", want: "-o is text or json"},
+		"bad environment":     {args: "list", want: `INLAY_MAX_BITSTREAM="lots"`, before: func(b *bench) { b.env["INLAY_MAX_BITSTREAM"] = "lots" }},
+		"no host root":        {args: "-host-root ROOT/none list", want: "fpga_tool: list: host root"},
+		"info without file":   {args: "info", want: "fpga_tool: info: which bitstream file?"},
+		"file is not there":   {args: "-b ROOT/none.gbs info", want: "bitstream ROOT/none.gbs: not found"},
+		"file of other kind":  {args: "-b ROOT/dev/dfl-fme.0 info", want: "neither in .gbs nor in .aocx"},
+		"payload too large":   {args: "-b ROOT/nlb.gbs -max-bitstream 5 info", want: "the limit is 5"},
+		"no device":           {args: "fpgainfo", want: "which device?"},
+		"device unknown":      {args: "-d null-like fpgainfo", want: `"null-like" is neither`},
+		"device not there":    {args: "-d dfl-port.7 portinfo", want: "dfl-port.7: no such FPGA device"},
+		"device outside":      {args: "-d /etc/dfl-port.0 portinfo", want: "outside the host root"},
+		"device with a slash": {args: "-d dfl-port.0/ portinfo", want: `"dfl-port.0/" is no device name`},
+		"node with a slash":   {args: "-d ROOT/dev/dfl-port.0/ portinfo", want: "is no device name"},
 		"driver refuses": {
 			args: "-q=false -d dfl-port.0 portinfo", want: "port info: permission denied",
 			before: func(b *bench) { b.driver.err = unix.EACCES },
@@ -259,6 +274,29 @@ func TestErrorsAreOneLineAndExitOne(t *testing.T) {
 				t.Errorf("exit %d, stderr %q; want 1 and one line with %q", code, stderr, test.want)
 			}
 		})
+	}
+}
+
+// full is /dev/full.
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, unix.ENOSPC }
+
+func TestWhatCannotBeWrittenIsAnError(t *testing.T) {
+	for _, args := range []string{
+		"-h", "-version", "list", "-q list", "-o json list", "list-fme", "list-port", "-b ROOT/nlb.gbs info", "-b ROOT/nlb.gbs -q info",
+		"-d dfl-port.0 portinfo", "-d dfl-fme.0 fmeinfo", "-d dfl-fme.0 -p 1 release", "-d dfl-fme.0 -p 1 assign",
+		"-b ROOT/nlb.gbs install", "-b ROOT/nlb.gbs -dry-run install", "-b ROOT/nlb.gbs -d dfl-port.10 pr",
+		"-b ROOT/nlb.gbs -d dfl-port.10 -dry-run pr", "-b ROOT/nlb.gbs -d dfl-port.10 -o json pr",
+	} {
+		b := newBench(t)
+		b.ensure.load = b.programVF
+		b.file("nlb.gbs", string(bt.GBS{}.Bytes()))
+		b.stdout = full{}
+		code, _, stderr := b.run(strings.Fields(args)...)
+		if code != 1 || !strings.Contains(stderr, "no space left on device") || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("fpga_tool %s: exit %d, stderr %q", args, code, stderr)
+		}
 	}
 }
 

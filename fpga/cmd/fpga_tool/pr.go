@@ -118,17 +118,20 @@ func (t *tool) program(ctx context.Context, p *region.Programmer, req region.Req
 	return e.Ensure(waiting, req)
 }
 
-// say prints a line of the text form.
+// say prints a line of the text form. That it cannot stops nothing, and is told in the end.
 func (t *tool) say(format string, args ...any) {
-	if !t.options.json() && !t.options.quiet {
-		fmt.Fprintf(t.stdout, format, args...)
+	if t.options.json() || t.options.quiet {
+		return
+	}
+	if _, err := fmt.Fprintf(t.stdout, format, args...); err != nil && t.unsaid == nil {
+		t.unsaid = err
 	}
 }
 
 // printPR prints the JSON form; the text form was printed as it went.
 func (t *tool) printPR(r prReport) error {
 	if !t.options.json() {
-		return nil
+		return t.unsaid
 	}
 	return t.printJSON(r)
 }

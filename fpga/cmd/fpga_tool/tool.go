@@ -29,30 +29,33 @@ type tool struct {
 	terminal       bool // stderr is one: progress is one line that is written over
 	driverOf       func(name string) (fpga.Driver, bool)
 	ensurer        func(*region.Programmer) ensurer
+	signals        func(context.Context) (ctx context.Context, stop func()) // ends the context with a signal; nil = none does
 
 	options options
 	root    *hostfs.Root
+	unsaid  error // the first line of the text form that could not be written
 }
 
 type command struct {
 	name, help string
 	run        func(*tool, context.Context) error
+	ends       bool // it ends itself when its context does; the others are ended by a signal's default action
 }
 
 // commands are the command words in the order of the help.
 func commands() []command {
 	return []command{
-		{"info", "-b FILE          show what a bitstream file is", (*tool).info},
-		{"install", "-b FILE          copy a bitstream file to its place in the store", (*tool).install},
-		{"pr", "-b FILE -d PORT  program a port with a bitstream file", (*tool).pr},
-		{"fpgainfo", "-d DEVICE        show an FME or a port", (*tool).device},
-		{"fmeinfo", "-d DEVICE        the same", (*tool).device},
-		{"portinfo", "-d DEVICE        the same", (*tool).device},
-		{"list", "                 list FMEs and ports", (*tool).listAll},
-		{"list-fme", "                 list FMEs", (*tool).listFMEs},
-		{"list-port", "                 list ports", (*tool).listPorts},
-		{"release", "-d FME -p N      take a port from the physical function, for a virtual one", (*tool).release},
-		{"assign", "-d FME -p N      give it back", (*tool).assign},
+		{"info", "-b FILE          show what a bitstream file is", (*tool).info, false},
+		{"install", "-b FILE          copy a bitstream file to its place in the store", (*tool).install, true},
+		{"pr", "-b FILE -d PORT  program a port with a bitstream file", (*tool).pr, true},
+		{"fpgainfo", "-d DEVICE        show an FME or a port", (*tool).device, false},
+		{"fmeinfo", "-d DEVICE        the same", (*tool).device, false},
+		{"portinfo", "-d DEVICE        the same", (*tool).device, false},
+		{"list", "                 list FMEs and ports", (*tool).listAll, false},
+		{"list-fme", "                 list FMEs", (*tool).listFMEs, false},
+		{"list-port", "                 list ports", (*tool).listPorts, false},
+		{"release", "-d FME -p N      take a port from the physical function, for a virtual one", (*tool).release, false},
+		{"assign", "-d FME -p N      give it back", (*tool).assign, false},
 	}
 }
 
@@ -71,6 +74,9 @@ func (t *tool) deviceName() (string, error) {
 		return "", errors.New("which device? -d DEVICE, such as -d dfl-port.0; fpga_tool list shows them")
 	}
 	node := path.Join("/dev", arg)
+	if strings.HasSuffix(arg, "/") {
+		return "", fmt.Errorf("%.80q is no device name: -d takes a name such as dfl-port.0, or a device node", arg)
+	}
 	if strings.Contains(arg, "/") {
 		var err error
 		if node, err = t.root.HostPath(arg); err != nil {

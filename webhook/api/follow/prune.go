@@ -104,12 +104,13 @@ func (p *pruned) ends(c byte) bool {
 
 // scalar is in a number or a word.
 func (p *pruned) scalar(c byte) {
-	if c == ',' || c == '}' || c == ']' || space(c) {
+	switch {
+	case space(c), c == ',', c == '}', c == ']', c == '"', c == '{', c == '[': // the last three begin another text
 		p.state = (*pruned).after
 		p.after(c)
-		return
+	default:
+		p.pass(c)
 	}
-	p.pass(c)
 }
 
 // after stands behind a value.
