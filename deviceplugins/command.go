@@ -54,7 +54,7 @@ func newCommand() (*cobra.Command, *cli.Common) {
 	f.StringVar(&o.config, "config", "",
 		"file of settings, YAML; it is read again when it changes, and flags beat it; empty = flags alone")
 	f.BoolVar(&o.configOptional, "config-optional", false,
-		"a --config file that is not there is an empty one, as with a ConfigMap that nobody has made yet")
+		"a --config file that is not there sets nothing, as with a ConfigMap that nobody has made yet")
 	o.Path(&o.kubeletDir, "kubelet-dir", "/var/lib/kubelet", "the kubelet's folder")
 	o.PathBelow(&o.podresources, "podresources", "kubelet-dir", "pod-resources/kubelet.sock",
 		"the kubelet's podresources socket; empty = it is not asked who holds a device")

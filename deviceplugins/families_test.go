@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/inlay-project/inlay/deviceplugins/racktest"
@@ -181,5 +182,30 @@ func TestADeviceOfAnyFamilyIsSeenWhenItComesAndGoes(t *testing.T) {
 			t.Fatal(err)
 		}
 		await(2)
+	}
+}
+
+// A family without devices costs nothing: what it could not write is nobody's trouble.
+func TestFoldersThatNoDeviceNeedsDoNotMatter(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []string{"auto", "on", "off"} {
+		root := shortDir(t)
+		write(t, filepath.Join(root, "var/run/cdi"), "a file")
+		write(t, filepath.Join(root, "run/inlay/gpu"), "a file")
+		d := start(t, root, "--cdi", mode, "--fpga-grant", "allocate")
+		d.Says(limit, "inlay-deviceplugin starts")
+		childtest.Eventually(t, limit, func() error { // by then all have been looked at
+			if !strings.Contains(d.Output(), "CDI file of registration") {
+				return errors.New("SGX was not looked at")
+			}
+			return nil
+		})
+		d.Answers(limit, "/readyz", 200, "ready")
+		if strings.Contains(d.Output(), "not offered") {
+			t.Errorf("--cdi %s: something is said to be left out:\n%s", mode, d.Output())
+		}
+		if err := d.Stop(syscall.SIGTERM); err != nil {
+			t.Errorf("it ended with %v", err)
+		}
 	}
 }

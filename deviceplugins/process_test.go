@@ -56,6 +56,21 @@ func TestItStartsWithoutAKubeletAndEndsCleanly(t *testing.T) {
 	}
 }
 
+// A terminal that is closed sends it.
+func TestAHangupEndsItAsSIGTERMDoes(t *testing.T) {
+	t.Parallel()
+	root := emulated(t, "dfl")
+	k := startKubelet(t, root)
+	d := start(t, root)
+	lists(t, limit, k, afNLB0, 1, "dfl-port.0")
+	if err := d.Stop(syscall.SIGHUP); err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+	if got := sockets(t, root); len(got) != 0 {
+		t.Errorf("sockets left: %v", got)
+	}
+}
+
 func TestTheKubeletMayRestartAnyNumberOfTimesAndSocketsMayGo(t *testing.T) {
 	root := emulated(t, "dfl", "dfl")
 	k := kubelettest.New(root + "/var/lib/kubelet/device-plugins")
@@ -192,11 +207,8 @@ func TestADriverThatIsLoadedLaterIsSeenAtOnce(t *testing.T) {
 	d := start(t, root, "--fpga-mode", "region")
 	d.Answers(limit, "/readyz", 200, "ready")
 	plug(t, root, "dfl") // the class folder first, the nodes last, as a kernel does it
-	began := time.Now()
+	// No audit helps: those of a node without cards are a minute apart.
 	lists(t, limit, k, region, 1, "dfl-fme.0")
-	if took := time.Since(began); took > 4*time.Second {
-		t.Errorf("seen after %v", took)
-	}
 	d.Answers(limit, "/readyz", 200, "ready")
 }
 
@@ -207,26 +219,30 @@ func TestANodeThatComesOrGoesIsToldWithin50Milliseconds(t *testing.T) {
 	start(t, root, "--fpga-mode", "region")
 	lists(t, limit, k, region, 2, "dfl-fme.0", "dfl-fme.1")
 	node := root + "/dev/dfl-fme.1"
-	best := time.Hour
-	for end := time.Now().Add(limit); best > 50*time.Millisecond && time.Now().Before(end); {
+	promise := 50 * time.Millisecond
+	if raceEnabled {
+		promise = time.Second
+	}
+	gone, back := time.Hour, time.Hour // each at its best
+	for end := time.Now().Add(limit); max(gone, back) > promise && time.Now().Before(end); {
 		time.Sleep(150 * time.Millisecond) // events in a row are taken together
 		began := time.Now()
 		if err := os.Remove(node); err != nil {
 			t.Fatal(err)
 		}
 		lists(t, limit, k, region, 1, "dfl-fme.0")
-		gone := time.Since(began)
+		gone = min(gone, time.Since(began))
 		time.Sleep(150 * time.Millisecond)
 		began = time.Now()
 		if err := os.WriteFile(node, nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		lists(t, limit, k, region, 2, "dfl-fme.0", "dfl-fme.1")
-		best = min(best, max(gone, time.Since(began)))
+		back = min(back, time.Since(began))
 	}
-	t.Logf("the slower of both, at best: %v", best)
-	if best > 50*time.Millisecond {
-		t.Errorf("it was never told within 50 ms, at best %v", best)
+	t.Logf("at best: gone after %v, back after %v", gone, back)
+	if max(gone, back) > promise {
+		t.Errorf("at best it was told after %v that it had gone, after %v that it was back; want %v", gone, back, promise)
 	}
 }
 
@@ -255,27 +271,34 @@ func TestAGateThatIsTakenAwayComesBackAtOnce(t *testing.T) {
 	d := start(t, root)
 	d.Says(limit, "resource offered")
 	file := root + "/run/cdi/intel.cdi.k8s.io-fpga-gate.yaml"
+	const soon = 4 * time.Second // before the next audit
 	for name, takeAway := range map[string]func() error{
-		"the file":   func() error { return os.Remove(file) },
-		"the folder": func() error { return os.Rename(filepath.Dir(file), root+"/away") },
-		"its text":   func() error { return os.WriteFile(file, []byte("kind: intel.cdi.k8s.io/fpga\n"), 0o644) },
+		"the file": func() error { return os.Remove(file) },
+		"the folder": func() error {
+			return errors.Join(os.RemoveAll(root+"/away"), os.Rename(filepath.Dir(file), root+"/away"))
+		},
+		"its text": func() error { return os.WriteFile(file, []byte("kind: intel.cdi.k8s.io/fpga\n"), 0o644) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			time.Sleep(150 * time.Millisecond)
-			if err := takeAway(); err != nil {
-				t.Fatal(err)
-			}
-			began := time.Now()
-			childtest.Eventually(t, limit, func() error {
-				b, err := os.ReadFile(file)
-				if err == nil && !strings.Contains(string(b), "createRuntime") {
-					err = errors.New("no gate in it")
+			best := time.Hour
+			for range 3 {
+				time.Sleep(150 * time.Millisecond)
+				if err := takeAway(); err != nil {
+					t.Fatal(err)
 				}
-				return err
-			})
-			if took := time.Since(began); took > 4*time.Second {
-				t.Errorf("back after %v", took)
+				began := time.Now()
+				childtest.Eventually(t, limit, func() error {
+					b, err := os.ReadFile(file)
+					if err == nil && !strings.Contains(string(b), "createRuntime") {
+						err = errors.New("no gate in it")
+					}
+					return err
+				})
+				if best = min(best, time.Since(began)); best <= soon {
+					return
+				}
 			}
+			t.Errorf("back after %v at best", best)
 		})
 	}
 }

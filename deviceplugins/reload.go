@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/inlay-project/inlay/deviceplugins/config"
 	"github.com/inlay-project/inlay/deviceplugins/plugin"
 	"github.com/inlay-project/inlay/internal/atomicfile"
@@ -21,29 +23,50 @@ import (
 // a node's devices away, not even over a restart.
 const lastGood = "configuration.yaml"
 
-// configText reads the configuration file; nothing where none is named. One that need not be there is empty while it is not.
+// configText reads the configuration file; nil where none is named, or while one that need not be there is not.
 func (o *options) configText() ([]byte, error) {
 	if o.config == "" {
 		return nil, nil
 	}
 	text, err := readBounded(o.config)
 	if o.configOptional && errors.Is(err, fs.ErrNotExist) {
-		return []byte{}, nil
+		return nil, nil
 	}
 	return text, err
 }
 
+// readBounded reads a regular file; never nil without an error.
 func readBounded(file string) ([]byte, error) {
-	f, err := os.Open(file)
+	f, err := os.OpenFile(file, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0) // the open of a FIFO would wait for a writer
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
 	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	if !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("configuration: %s is a %s, not a regular file", file, kindOf(st.Mode()))
+	}
 	text, err := io.ReadAll(io.LimitReader(f, config.MaxFile+1))
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
 	return text, nil
+}
+
+// kindOf names what is in the place of a file.
+func kindOf(mode fs.FileMode) string {
+	switch mode.Type() {
+	case fs.ModeDir:
+		return "folder"
+	case fs.ModeNamedPipe:
+		return "FIFO"
+	case fs.ModeSocket:
+		return "socket"
+	}
+	return "device"
 }
 
 // source is the configuration file over time.
@@ -53,7 +76,8 @@ type source struct {
 	wake    chan struct{}
 
 	mu      sync.Mutex
-	text    []byte // of the file as it was last looked at
+	text    []byte // of the file as it was last looked at, nil where it need not be there and is not
+	known   bool   // text is set: the file could be looked at
 	trouble error  // why that is not what is in force
 }
 
@@ -94,7 +118,7 @@ func (s *source) take(text []byte) (config.Settings, error) {
 		return settings, err
 	}
 	s.mu.Lock()
-	s.text, s.trouble = text, nil
+	s.text, s.known, s.trouble = text, true, nil
 	s.mu.Unlock()
 	if s.config == "" {
 		return settings, nil
@@ -106,8 +130,13 @@ func (s *source) take(text []byte) (config.Settings, error) {
 	return settings, nil
 }
 
+// keep writes the copy. Of no file it is one that says nothing but its version: an empty copy is that of a file that was
+// emptied, which earlier versions took, and is not believed.
 func (s *source) keep(text []byte) error {
-	if have, err := os.ReadFile(s.keptFile()); err == nil && bytes.Equal(have, text) {
+	if text == nil {
+		text = []byte("version: " + config.Version + "\n")
+	}
+	if have, err := readBounded(s.keptFile()); err == nil && bytes.Equal(have, text) {
 		return nil
 	}
 	if err := os.MkdirAll(s.StateDir, 0o700); err != nil {
@@ -116,11 +145,11 @@ func (s *source) keep(text []byte) error {
 	return atomicfile.Write(s.keptFile(), text, 0o600)
 }
 
-// reject goes on with what is in force.
+// reject goes on with what is in force. A nil text is that of a file that could not be read.
 func (s *source) reject(text []byte, err error) {
 	s.mu.Lock()
 	news := s.trouble == nil || s.trouble.Error() != err.Error()
-	s.text, s.trouble = text, err
+	s.text, s.known, s.trouble = text, text != nil, err
 	s.mu.Unlock()
 	s.metrics.Rejected()
 	if news {
@@ -168,7 +197,7 @@ func (s *source) follow(ctx context.Context, apply func(config.Settings)) {
 			continue
 		}
 		s.mu.Lock()
-		same := bytes.Equal(text, s.text) && s.text != nil
+		same := s.known && bytes.Equal(text, s.text) && (text == nil) == (s.text == nil)
 		s.mu.Unlock()
 		if same {
 			continue

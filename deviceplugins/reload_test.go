@@ -142,6 +142,42 @@ func TestAFirstConfigurationThatCannotBeUsedIsAnError(t *testing.T) {
 	}
 }
 
+// An editor truncates before it writes, and a full disk leaves it at that.
+func TestAnEmptiedConfigurationChangesNothing(t *testing.T) {
+	t.Parallel()
+	root, _ := withSGX(t)
+	file, kept := filepath.Join(root, "etc/c.yaml"), filepath.Join(root, "var/lib/inlay/configuration.yaml")
+	write(t, file, configured(2, ""))
+	k := startKubelet(t, root)
+	d := start(t, root, "--config", file)
+	lists(t, limit, k, enclave, 2, ids(2)...)
+	write(t, file, "")
+	d.Answers(limit, "/readyz", 503, "configuration "+file+": version: missing")
+	lists(t, limit, k, enclave, 2, ids(2)...)
+	if text, err := os.ReadFile(kept); string(text) != configured(2, "") {
+		t.Errorf("the copy is %q, %v", text, err)
+	}
+	if err := d.Stop(syscall.SIGTERM); err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+	d = start(t, root, "--config", file)
+	lists(t, limit, k, enclave, 2, ids(2)...)
+	d.Answers(limit, "/readyz", 503, "version: missing")
+	write(t, file, configured(1, ""))
+	lists(t, limit, k, enclave, 1, ids(1)...)
+	if err := d.Stop(syscall.SIGTERM); err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+
+	// Nor is a copy believed that an earlier version has made of an emptied file.
+	write(t, kept, "")
+	write(t, file, "gpus: {}")
+	r := run(t, []string{"--host-root", root, "--http", "", "--config", file})
+	if r.code != 1 || !strings.Contains(r.stderr, "configuration "+file+": version: missing") {
+		t.Errorf("%+v", r)
+	}
+}
+
 // A DaemonSet mounts a ConfigMap that need not be there; the folder is, without a file.
 func TestAConfigurationThatNeedNotBeThereMayComeAndGo(t *testing.T) {
 	t.Parallel()
@@ -170,13 +206,25 @@ func TestAConfigurationThatNeedNotBeThereMayComeAndGo(t *testing.T) {
 	if err := d.Stop(syscall.SIGTERM); err != nil {
 		t.Errorf("it ended with %v", err)
 	}
-	start(t, root, "--config", file, "--config-optional", "--sgx-enclave-limit", "3") // nor is the last one in force again
+	d = start(t, root, "--config", file, "--config-optional", "--sgx-enclave-limit", "3") // nor is the last one in force again
 	lists(t, limit, k, enclave, 3, ids(3)...)
+	if err := d.Stop(syscall.SIGTERM); err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+	publish(t, file, "gpus: {}") // a mistake since: no file was the last good one
+	d = start(t, root, "--config", file, "--config-optional", "--sgx-enclave-limit", "4")
+	lists(t, limit, k, enclave, 4, ids(4)...)
+	d.Answers(limit, "/readyz", 503, "version: missing")
 }
 
 func TestConfigAndValidate(t *testing.T) {
 	root, file := withSGX(t)
 	publish(t, file, configured(7, "nodes: [{names: ['n*'], sgx: {enclaveLimit: 8}}]"))
+	emptied, fifo := filepath.Join(root, "emptied.yaml"), filepath.Join(root, "fifo.yaml")
+	write(t, emptied, "")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		name string
 		args []string
@@ -193,7 +241,11 @@ func TestConfigAndValidate(t *testing.T) {
 		{"nor is it checked then", []string{"validate", "--config", file + "x", "--config-optional"}, nil, 0, ": valid\n"},
 		{"valid by flag", []string{"validate", "--config", file}, nil, 0, file + ": valid\n"},
 		{"nothing to check", []string{"validate"}, nil, 2, "no FILE and no --config"},
-		{"two files", []string{"validate", file, file}, nil, 1, "accepts at most 1 arg"},
+		{"two files", []string{"validate", file, file}, nil, 2, "accepts at most 1 arg"},
+		{"an emptied file", []string{"validate", emptied}, nil, 1, "configuration " + emptied + ": version: missing"},
+		{"an emptied file that need not be there", []string{"config", "--config", emptied, "--config-optional"}, nil, 1, "version: missing"},
+		{"a FIFO", []string{"validate", fifo}, nil, 1, fifo + " is a FIFO, not a regular file"},
+		{"a folder", []string{"validate", root}, nil, 1, root + " is a folder, not a regular file"},
 		{"no such file", []string{"validate", file + "x"}, nil, 1, "no such file"},
 		{"discover's flags are checked too", []string{"discover", "--sgx-enclave-limit=-2"}, nil, 2, "--sgx-enclave-limit: -2"},
 	} {

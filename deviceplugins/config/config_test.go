@@ -23,6 +23,14 @@ func given(t *testing.T, args ...string) *pflag.FlagSet {
 	return f
 }
 
+// text of a test's file; "" is no file.
+func text(file string) []byte {
+	if file == "" {
+		return nil
+	}
+	return []byte(file)
+}
+
 func TestWhatBeatsWhat(t *testing.T) {
 	const file = `
 version: v1
@@ -76,6 +84,8 @@ nodes:
 		}},
 		{"CDI is everybody's", "version: v1\ncdi: off\n", "", nil, func(s *Settings) { s.CDI = cdi.Off }},
 		{"a file of a version alone", "version: v1", "", nil, func(*Settings) {}},
+		{"markers with nothing after them", "\ufeff# x\n--- # y\nversion: v1\n...\n---\n \n# z\n---", "", nil, func(*Settings) {}},
+		{"a directive", "%YAML 1.1\n---\nversion: v1\n", "", nil, func(*Settings) {}},
 		{"FPGA", "version: v1\nfpga: {mode: region, grant: allocate}", "", []string{"--fpga-mode=regiondevel"}, func(s *Settings) {
 			s.FPGA = FPGA{Mode: fpga.ModeRegiondevel, Grant: fpga.GrantAllocate}
 		}},
@@ -83,7 +93,7 @@ nodes:
 		t.Run(tt.name, func(t *testing.T) {
 			want := Default()
 			tt.change(&want)
-			got, err := Read([]byte(tt.file), tt.node, given(t, tt.args...))
+			got, err := Read(text(tt.file), tt.node, given(t, tt.args...))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -98,10 +108,23 @@ func TestAFileWithAMistakeIsRefusedAndTheMistakeNamed(t *testing.T) {
 	for _, tt := range []struct{ name, file, want string }{
 		{"no YAML", "{", "yaml"},
 		{"a list", "[]", "it is not a list of <field>"},
-		{"null", "null", "it is not a list of <field>"},
+		{"null", "null", "version: missing"},
+		{"a text", "v1", "it is not a list of <field>"},
+		{"emptied", "", "version: missing"},
+		{"an empty line", "\n", "version: missing"},
+		{"a comment", "# x", "version: missing"},
+		{"a marker", "---", "version: missing"},
+		{"a second document", "version: v1\n---\nversion: v99\nbogus: [\n", "second document"},
+		{"one after an end", "version: v1\n...\n# x\nversion: v1", "second document"},
+		{"one on its marker's line", "version: v1\r\n--- {version: v1}", "second document"},
+		{"one of which the first is empty", "---\n---\nversion: v1", "version: missing"},
+		{"a directive's", "%YAML 1.1\n---\nversion: v1\n...\n%YAML 1.1\n---\nversion: v1", "second document"},
+		{"UTF-16", "\xff\xfev\x00", "not UTF-8"},
 		{"no version", "sgx: {}", "version: missing"},
 		{"another version", "version: v2\nquantum: {}", `version: "v2" is unknown, this program reads v1`},
-		{"a version that is a number", "version: 1", "version: missing"},
+		{"a version that is a number", "version: 1", "version: 1 is no version, write version: v1"},
+		{"a version that is a list", "version: [v1]", `version: ["v1"] is no version, write version: v1`},
+		{"an empty version", "version: ''", "version: missing"},
 		{"an unknown field", "version: v1\ngpus: {}", "gpus"},
 		{"an unknown field of a family", "version: v1\nsgx: {enclaves: 3}", "enclaves"},
 		{"a field in other letters", "version: v1\nsgx: {EnclaveLimit: 3}", "EnclaveLimit"},
@@ -148,17 +171,17 @@ func TestTheEffectiveConfigurationReadsBack(t *testing.T) {
 		{"QAT, by flags", "", []string{"--qat-kernel-vf-drivers=6xxxvf,c6xxvf", "--qat-dpdk-driver=igb_uio"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			want, err := Read([]byte(tt.file), "", given(t, tt.args...))
+			want, err := Read(text(tt.file), "", given(t, tt.args...))
 			if err != nil {
 				t.Fatal(err)
 			}
-			text, err := want.YAML()
+			back, err := want.YAML()
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := Read(text, "node", nil)
+			got, err := Read(back, "node", nil)
 			if d := cmp.Diff(want, got); err != nil || d != "" {
-				t.Errorf("%v\n%s\n%s", err, d, text)
+				t.Errorf("%v\n%s\n%s", err, d, back)
 			}
 		})
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/pflag"
 	strict "sigs.k8s.io/json"
@@ -18,11 +19,12 @@ const Version = "v1"
 // MaxFile bounds a file in bytes; a ConfigMap has no more.
 const MaxFile = 1 << 20
 
-// Read makes the settings of a node from a file's text (empty where there is none) and the flags that were given, by the
-// command line or the environment. node is the node's name; it may be empty, and then no override is for it.
+// Read makes the settings of a node from a file's text and the flags that were given, by the command line or the
+// environment. A nil text is no file; an empty one is a file with a mistake, as an editor or a full disk leaves it. node is
+// the node's name; it may be empty, and then no override is for it.
 func Read(text []byte, node string, given *pflag.FlagSet) (Settings, error) {
 	s := Default()
-	if len(text) > 0 {
+	if text != nil {
 		var err error
 		if s, err = parse(text, node); err != nil {
 			return Settings{}, err
@@ -66,21 +68,20 @@ func parse(text []byte, node string) (Settings, error) {
 	if len(text) > MaxFile {
 		return none, fmt.Errorf("larger than %d bytes", MaxFile)
 	}
+	if err := oneDocument(text); err != nil {
+		return none, err
+	}
 	asJSON, err := yaml.YAMLToJSONStrict(text)
 	if err != nil {
 		return none, err
 	}
 	// The version first and alone: a file of another one may look different.
-	var top map[string]json.RawMessage
-	if err := json.Unmarshal(asJSON, &top); err != nil || top == nil {
+	var top map[string]json.RawMessage // nil for an empty document
+	if err := json.Unmarshal(asJSON, &top); err != nil {
 		return none, errors.New("it is not a list of <field>: <value>")
 	}
-	var version string
-	if err := json.Unmarshal(top["version"], &version); err != nil || version == "" {
-		return none, fmt.Errorf("version: missing; it is %s for this program", Version)
-	}
-	if version != Version {
-		return none, fmt.Errorf("version: %.40q is unknown, this program reads %s", version, Version)
+	if err := checkVersion(top["version"]); err != nil {
+		return none, err
 	}
 	var nodes []map[string]json.RawMessage
 	if raw, ok := top["nodes"]; ok {
@@ -101,6 +102,48 @@ func parse(text []byte, node string) (Settings, error) {
 	}
 	return s, nil
 }
+
+func checkVersion(raw json.RawMessage) error {
+	var version any
+	if err := json.Unmarshal(raw, &version); err != nil || version == nil || version == "" {
+		return fmt.Errorf("version: missing; it is %s for this program", Version)
+	}
+	if version == Version {
+		return nil
+	}
+	if text, ok := version.(string); ok {
+		return fmt.Errorf("version: %.40q is unknown, this program reads %s", text, Version)
+	}
+	return fmt.Errorf("version: %.40s is no version, write version: %s", raw, Version)
+}
+
+// oneDocument refuses what comes after a file's first document: the parser would not look at it. In YAML a line that
+// begins with a marker ends a document whatever it is in the middle of.
+func oneDocument(text []byte) error {
+	if !utf8.Valid(text) {
+		return errors.New("it is not UTF-8")
+	}
+	begun, ended := false, false
+	for line := range strings.FieldsFuncSeq(strings.TrimPrefix(string(text), "\ufeff"), isBreak) {
+		if marker := line[:min(3, len(line))]; marker == "---" || marker == "..." {
+			if rest := line[3:]; rest == "" || rest[0] == ' ' || rest[0] == '\t' {
+				ended, line = begun, rest
+			}
+		}
+		line = strings.TrimLeft(line, " \t")
+		switch {
+		case line == "", line[0] == '#', line[0] == '%' && !begun: // nothing, a comment, a directive
+		case ended:
+			return errors.New("a second document begins in it, and only the first would be read")
+		default:
+			begun = true
+		}
+	}
+	return nil
+}
+
+// isBreak tells what ends a line in YAML 1.1.
+func isBreak(r rune) bool { return strings.ContainsRune("\n\r\u0085\u2028\u2029", r) }
 
 // override gives the settings with those of one override, if it is for the node.
 func (s Settings) override(fields map[string]json.RawMessage, node string) (Settings, error) {

@@ -97,11 +97,11 @@ func (n *Node) Wait(resource, want string, ok func(kubelettest.Resource) bool) {
 	}
 }
 
-// Allocate asks for devices as for one container.
+// Allocate asks for devices as for one container; it asks again where an endpoint is just ending.
 func (n *Node) Allocate(resource string, ids ...string) (*v1beta1.ContainerAllocateResponse, error) {
 	ctx, cancel := context.WithTimeout(n.t.Context(), limit)
 	defer cancel()
-	return n.Kubelet.Allocate(ctx, resource, ids...)
+	return n.Kubelet.AllocateSteady(ctx, resource, ids...)
 }
 
 // NoLeaks checks that no goroutine that starts from here on outlives the test. It comes before what the test cleans up:

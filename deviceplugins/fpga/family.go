@@ -71,8 +71,9 @@ type Config struct {
 	Plugins string
 	Log     logrus.FieldLogger
 
-	readOnly bool
-	texts    *cdi.Texts
+	readOnly   bool
+	probeLimit time.Duration // for one socket in Plugins; zero is the usual one
+	texts      *cdi.Texts
 }
 
 // Family implements plugin.Family and its optional abilities. It is safe for concurrent use.

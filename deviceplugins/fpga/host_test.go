@@ -107,7 +107,7 @@ func newHost(t testing.TB, mode fpga.Mode, grant fpga.Grant, cards ...string) *h
 		Hook:    fpga.Hook{Root: root, Path: "/opt/inlay/bin/inlay-hook", Timeout: time.Minute},
 		Kubelet: h.kubelet, PodResources: root.Join("/var/lib/kubelet/pod-resources/kubelet.sock"),
 		Plugins: root.Join("/var/lib/kubelet/device-plugins"), Log: log,
-	}
+	}.WithProbeLimit(10 * time.Second)
 	h.restart(mode)
 	return h
 }

@@ -57,6 +57,7 @@ func (p *predecessor) tell(s *scan, signs []earlier.Sign, replaced []string) {
 func (p *predecessor) running(ctx context.Context, c Config) []earlier.Sign {
 	var signs []earlier.Sign
 	if c.Plugins != "" {
+		p.sockets.Limit = c.probeLimit
 		signs = p.sockets.Served(ctx, c.Plugins)
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.written)) {

@@ -27,10 +27,14 @@ func (f *Family) prepare(found Inventory, mode string) (skipped []plugin.Skipped
 		return nil
 	}
 	root := f.byPathRoot()
+	wanted, stays := map[string]map[string]string{}, map[string]bool{}
 	fail := func(place string, err error) {
+		if len(wanted) == 0 { // leftovers, which no container is told of
+			f.c.Log.WithError(err).Debug("folder of by-path links")
+			return
+		}
 		skipped = append(skipped, plugin.Skipped{Path: place, Reason: fmt.Sprintf("folder of by-path links for inlay-nri: %v", err)})
 	}
-	wanted, stays := map[string]map[string]string{}, map[string]bool{}
 	if mode == ByPathSingle {
 		for i := range found.Cards {
 			c := &found.Cards[i]

@@ -220,3 +220,18 @@ func links(t testing.TB, root *hostfs.Root) {
 		}
 	}
 }
+
+// Leftovers that cannot be taken away are no reason for a node without cards to be unready.
+func TestAFolderOfLinksThatNobodyNeedsDoesNotMatter(t *testing.T) {
+	run := t.TempDir()
+	if err := os.WriteFile(filepath.Join(run, "gpu"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, cards := range map[string]bool{"no-gpu": false, "i915-and-xe": true} {
+		root, o := golden(t, name)
+		_, skipped, err := family(t, root, o, inRunDir(run)).Scan(t.Context())
+		if err != nil || (len(skipped) > 0) != cards {
+			t.Errorf("%s: %v, %v", name, skipped, err)
+		}
+	}
+}

@@ -34,10 +34,13 @@ type Card struct {
 	SysPath  string   // real folder of its PCI device
 	Nodes    []string // host paths: /dev/dri/card0, /dev/dri/renderD128
 	MEI      []string // host paths of its management engine's nodes: /dev/mei1
-	ByPath   []Link   // its links in /dev/dri/by-path
-	VFs      int      // enabled virtual functions; with any the card itself is not offered
-	NUMA     []int    // nil where it cannot be read
-	NUMAErr  error    // why
+	// NoMEI are its management engines whose nodes an observer does not get, and why: with a node that is not there the
+	// container would not start.
+	NoMEI   []plugin.Skipped
+	ByPath  []Link // its links in /dev/dri/by-path
+	VFs     int    // enabled virtual functions; with any the card itself is not offered
+	NUMA    []int  // nil where it cannot be read
+	NUMAErr error  // why
 	// SRIOV is the file that says how many virtual functions are enabled, empty for a card that can have none.
 	SRIOV string
 }
@@ -135,7 +138,7 @@ func readCard(root *hostfs.Root, name string) (c Card, ours bool, err error) {
 	if c.Nodes, err = nodesOf(root, c.SysPath); err != nil {
 		return c, true, err
 	}
-	c.MEI = meiOf(root, c.SysPath)
+	c.MEI, c.NoMEI = meiOf(root, c.SysPath)
 	c.NUMA, c.NUMAErr = topology.OfDevices(root, c.SysPath)
 	return c, true, nil
 }
@@ -228,9 +231,8 @@ func checkNode(root *hostfs.Root, node, devFile string) error {
 	return root.CheckNode(node, dev)
 }
 
-// meiOf finds the nodes of the management engines behind a card: <driver>.mei-gscfi.1024/mei/mei1. That they are there is
-// not looked at, because a container may see /dev/dri alone.
-func meiOf(root *hostfs.Root, sysPath string) (nodes []string) {
+// meiOf finds the nodes of the management engines behind a card: <driver>.mei-gscfi.1024/mei/mei1.
+func meiOf(root *hostfs.Root, sysPath string) (nodes []string, skipped []plugin.Skipped) {
 	entries, _ := root.ReadDir(sysPath) // it could be read a moment ago, and without them the card is as good
 	for _, entry := range entries {
 		if !strings.Contains(entry, ".mei-") {
@@ -238,13 +240,22 @@ func meiOf(root *hostfs.Root, sysPath string) (nodes []string) {
 		}
 		names, _ := root.ReadDir(sysPath + "/" + entry + "/mei")
 		for _, name := range names {
-			if numbered(name, "mei") {
-				nodes = append(nodes, "/dev/"+name)
+			if !numbered(name, "mei") {
+				continue
+			}
+			node, dir := "/dev/"+name, sysPath+"/"+entry+"/mei/"+name
+			switch err := checkNode(root, node, dir+"/dev"); {
+			case err == nil:
+				nodes = append(nodes, node)
+			case hostfs.Absent(err):
+				skipped = append(skipped, plugin.Skipped{Path: dir, Reason: "its node " + node + " is missing, so an observer does not get it"})
+			default:
+				skipped = append(skipped, plugin.Skipped{Path: dir, Reason: fmt.Sprintf("an observer does not get it: %v", err)})
 			}
 		}
 	}
 	slices.SortFunc(nodes, natural)
-	return nodes
+	return nodes, skipped
 }
 
 // linksOf picks a card's links: pci-<address> and more, leading to one of its nodes. In made-up trees an ordinary file may

@@ -68,6 +68,9 @@ func diagnose(root *hostfs.Root, found Inventory, o Options) (findings []plugin.
 			add(byPathDir, "udevadm trigger --subsystem-match="+subsystem, "there is no such folder, so containers get no links by PCI address")
 		}
 	}
+	for _, s := range unobserved(found, o) {
+		add(s.Path, plugin.Remedy(s.Reason, engines), "%s", s.Reason)
+	}
 	return append(findings, withoutCard(root, known)...)
 }
 

@@ -169,8 +169,9 @@ func (f *Family) Scan(ctx context.Context) (plugin.Inventory, []plugin.Skipped, 
 	if err != nil {
 		makeUnhealthy(inv, err)
 	}
+	skipped = append(skipped, unobserved(found, o)...)
 	skipped = append(skipped, f.prepare(found, o.ByPath)...)
-	f.note(found, o, sick || err != nil)
+	f.note(found, o, sick || err != nil && len(inv) > 0)
 	return inv, skipped, nil
 }
 
@@ -245,7 +246,8 @@ func (f *Family) watching(found Inventory, o Options, unsettled bool) plugin.Wat
 		}}},
 	}
 	if o.EnableMonitoring {
-		w.Subsystems = append(w.Subsystems, "mei")
+		w.Subsystems = append(w.Subsystems, engines)
+		w.Folders = append(w.Folders, plugin.Folder{Path: f.c.Root.Join("/dev"), Match: func(name string) bool { return numbered(name, "mei") }})
 	}
 	if o.ByPath != ByPathNone {
 		w.Folders = append(w.Folders, plugin.Folder{Path: f.c.Root.Join(byPathDir)})

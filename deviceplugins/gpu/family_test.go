@@ -263,6 +263,7 @@ func TestWhatIsWatched(t *testing.T) {
 		t.Errorf("values (-want +got):\n%s", diff)
 	}
 	matches := map[string]map[string]bool{
+		root.Join("/dev"):                 {"mei1": true, "mei": false, "null": false},
 		root.Join("/dev/dri"):             {"card0": true, "renderD128": true, "by-path": true, "controlD64": false, ".tmp": false},
 		filepath.Join(run, "gpu/by-path"): {"card0": true, ".card0~12": false},
 		folder.Watch(Kind).Path:           {cdi.FileName(Kind, "card0"): true, "intel.cdi.k8s.io-fpga-gate.yaml": false},

@@ -17,6 +17,7 @@ const (
 	Kind = "intel.cdi.k8s.io/gpu"
 
 	monitoring  = "monitoring"
+	engines     = "mei" // the kernel's subsystem of management engines
 	allCards    = "all" // the observer's device id
 	unreachable = "its health cannot be asked for: it has no PCI address"
 )
@@ -79,6 +80,16 @@ func observe(inv plugin.Inventory, found Inventory, o Options) {
 	for resource, g := range grants {
 		inv[resource] = []plugin.Device{{ID: allCards, Health: plugin.Healthy, Grant: g}}
 	}
+}
+
+// unobserved are the management engines that observers do not get, where there are observers.
+func unobserved(found Inventory, o Options) (list []plugin.Skipped) {
+	for i := range found.Cards {
+		if o.EnableMonitoring {
+			list = append(list, found.Cards[i].NoMEI...)
+		}
+	}
+	return list
 }
 
 func nodes(paths []string) []plugin.Node {

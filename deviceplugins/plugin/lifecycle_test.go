@@ -137,7 +137,7 @@ func TestResourcesDoNotWaitForEachOther_F3(t *testing.T) {
 	b.startKubelet() // replaces the socket of the one that hangs
 	b.await(regionA, "dfl-fme.0", "dfl-fme.1")
 	b.await(regionB, "x")
-	if took := time.Since(began); took > 2*time.Second {
+	if took := time.Since(began); took > 8*time.Second { // less than an attempt to register may take
 		t.Errorf("the kubelet that hung was waited for: %v", took)
 	}
 }
@@ -175,9 +175,7 @@ func TestNewestOfTwoInstancesServes(t *testing.T) {
 	time.Sleep(50 * time.Millisecond)
 	b.await(regionA, "new")
 	b.works(regionA, "new")
-	if !second.Status().Ready() {
-		t.Errorf("the newer one misses %v", second.Status().Missing)
-	}
+	b.eventually("the newer one is ready", func() bool { return second.Status().Ready() })
 
 	stop() // the newer one goes: the older one is there again
 	b.await(regionA, "old")

@@ -117,7 +117,8 @@ func (s *service) allocate(ctx context.Context, ids []string) (answer *v1beta1.C
 }
 
 // GetPreferredAllocation never fails for an opinion: without a usable one it answers what the kubelet would do by itself.
-// More devices than there are to choose from is a mistake of the caller's.
+// More devices than there are to choose from, or to be included than are wanted, or to be included and not available is a
+// mistake of the caller's: the kubelet names what a container has among the available ones.
 func (s *service) GetPreferredAllocation(_ context.Context, req *v1beta1.PreferredAllocationRequest) (*v1beta1.PreferredAllocationResponse, error) {
 	preferrer, ok := s.family.(Preferrer)
 	if !ok {
@@ -136,11 +137,22 @@ func (s *service) GetPreferredAllocation(_ context.Context, req *v1beta1.Preferr
 
 func (s *service) prefer(preferrer Preferrer, req *v1beta1.ContainerPreferredAllocationRequest) ([]string, error) {
 	must, size := req.GetMustIncludeDeviceIDs(), int(req.GetAllocationSize())
-	names := slices.Concat(req.GetAvailableDeviceIDs(), must)
+	names := slices.Clone(req.GetAvailableDeviceIDs())
 	slices.Sort(names)
 	names = slices.Compact(names)
-	if size > len(names) {
+	for i, id := range must {
+		if _, ok := slices.BinarySearch(names, id); !ok {
+			return nil, status.Errorf(codes.InvalidArgument, "%s: device %q must be included and is not among the available ones", s.resource, id)
+		}
+		if slices.Contains(must[:i], id) {
+			return nil, status.Errorf(codes.InvalidArgument, "%s: device %q must be included twice", s.resource, id)
+		}
+	}
+	switch {
+	case size > len(names):
 		return nil, status.Errorf(codes.InvalidArgument, "%s: %d devices wanted of %d that are available", s.resource, size, len(names))
+	case size < len(must):
+		return nil, status.Errorf(codes.InvalidArgument, "%s: %d devices wanted, and %d must be included", s.resource, size, len(must))
 	}
 	snap := s.feed.load()
 	available := make([]Device, 0, len(names))

@@ -150,6 +150,38 @@ func TestAPreferenceForMoreThanThereIsIsRefused(t *testing.T) {
 	}
 }
 
+// A family that takes what must be in as it comes, as GPU did, would answer with it.
+func TestAPreferenceThatCannotBeIsRefused(t *testing.T) {
+	b, p := newPickyBench(t)
+	p.prefer = func(_ []plugin.Device, must []string, _ int) ([]string, error) { return must, nil }
+	for name, tc := range map[string]struct {
+		available, must []string
+		size            int
+		says            string
+	}{
+		"not available":       {[]string{"a", "b"}, []string{"d"}, 1, `device "d" must be included and is not among the available ones`},
+		"unknown":             {[]string{"a", "b"}, []string{"z"}, 1, `device "z"`},
+		"more than wanted":    {[]string{"a", "b"}, []string{"a", "b"}, 1, "1 devices wanted, and 2 must be included"},
+		"some where none is":  {[]string{"a", "b"}, []string{"a"}, 0, "0 devices wanted, and 1 must be included"},
+		"less than none":      {[]string{"a", "b"}, nil, -1, "-1 devices wanted"},
+		"twice":               {[]string{"a", "b"}, []string{"a", "a"}, 2, `device "a" must be included twice`},
+		"all of what is left": {[]string{"a", "b"}, []string{"a", "b"}, 2, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := b.kubelet.Prefer(b.ctx, regionA, tc.available, tc.must, tc.size)
+			if tc.says == "" {
+				if err != nil || !cmp.Equal(got, tc.must) {
+					t.Errorf("%v, %v", got, err)
+				}
+				return
+			}
+			if status.Code(err) != codes.InvalidArgument || !contains(err, regionA, tc.says) {
+				t.Errorf("%v, %v, want %q", got, err, tc.says)
+			}
+		})
+	}
+}
+
 func TestPreStartCanSayNo_F10(t *testing.T) {
 	b, p := newPickyBench(t)
 	p.preStart = func(ids []string) error { return fmt.Errorf("inlay-nri does not answer") }

@@ -138,14 +138,16 @@ func TestFamilyWithoutDevicesCostsNothing(t *testing.T) {
 	b := newBench(t)
 	b.rack.inv = nil
 	b.startKubelet()
-	b.start(func(c *plugin.Config) { c.Audit = 20 * time.Millisecond })
+	const audit, rare = 50 * time.Millisecond, 12 * 50 * time.Millisecond
+	b.start(func(c *plugin.Config) { c.Audit = audit })
 	b.eventually("it is scanned", func() bool { return b.engine.Status().Ready() })
 	var before int
 	b.rack.set(func(r *rack) { before = r.scans })
-	time.Sleep(200 * time.Millisecond) // ten audits with devices, none without
+	began := time.Now()
+	time.Sleep(10 * audit) // with devices each is a scan; without there are the rare looks
 	b.rack.set(func(r *rack) {
-		if r.scans > before {
-			t.Errorf("%d scans of a family without devices", r.scans-before)
+		if n, most := r.scans-before, int(time.Since(began)/rare)+2; n > most {
+			t.Errorf("%d scans of a family without devices, want at most %d", n, most)
 		}
 		r.inv = plugin.Inventory{regionA: devices("late")}
 	})

@@ -100,17 +100,55 @@ func TestTheOrderOfServicesDoesNotMatter_Q5(t *testing.T) {
 		"dc": "dc", "sym": "sym", "asym": "asym", "dcc": "dcc", "decomp": "decomp", "cy": "cy", "cy;dc": "cy-dc", "dc;cy": "cy-dc",
 		"decomp;sym": "sym-decomp", "asym;decomp": "asym-decomp", "sym;asym;dc": "asym-sym-dc", "dc;sym;asym": "asym-sym-dc",
 		"decomp;sym;asym": "asym-sym-decomp", "sym-asym": "cy", "sym; asym\n": "cy", "sym;sym": "sym",
-		"new;dc": "dc-new", "ümlaut;sym": "sym-mlaut", "": "generic", " ": "generic", ";;": "generic", "-": "generic", "_": "generic",
-		strings.Repeat("x", 80): strings.Repeat("x", 63), "sym;" + strings.Repeat("y", 58) + "_z": "sym-" + strings.Repeat("y", 58),
+		"new;dc": "dc-new", "v2;sym": "sym-v2", "": "generic", " ": "generic", ";;": "generic", "-": "generic", "\x00": "generic",
+		strings.Repeat("x", 63): strings.Repeat("x", 63),
 	} {
-		if got := qat.ServicesKind(services); got != want {
-			t.Errorf("%q: %s, want %s", services, got, want)
+		if got, err := qat.ServicesKind(services); got != want || err != nil {
+			t.Errorf("%q: %s, %v, want %s", services, got, err, want)
+		}
+	}
+	for _, services := range []string{
+		"foo bar", "../x", "SYM;ASYM", "sym;dc # c", "ümlaut;sym", "_", "sym.dc", "sym;\xff", strings.Repeat("x", 64),
+	} {
+		if got, err := qat.ServicesKind(services); got != "" || err == nil {
+			t.Errorf("%q: %s, %v", services, got, err)
 		}
 	}
 	h := newHost(t, "services")
 	if got := len(h.devices("qat.intel.com/sym-dc")); got != 2 {
 		t.Errorf("%d devices of sym-dc", got)
 	}
+}
+
+// What is no list of services made resources that nobody asks for: bar-foo, x, ASYM-SYM, sym-dc-c.
+func TestACardWhoseServicesMakeNoSenseIsLeftOut(t *testing.T) {
+	const pf = "/sys/devices/pci0000:6b/0000:6b:00.0"
+	const devCfg = "/sys/kernel/debug/qat_4xxx_0000:6b:00.0/dev_cfg"
+	h := newHost(t, "gen4")
+	h.write(pf+"/qat/cfg_services", "../x\n")
+	leftOut := func(reason string) {
+		t.Helper()
+		list, skipped := look(t, h.Family)
+		if len(list) > 0 || len(skipped) != 2 || skipped[0].Path != vf1 || skipped[1].Path != vf2 || !strings.Contains(skipped[0].Reason, reason) {
+			t.Errorf("%v, left out: %v, want %q", list, skipped, reason)
+		}
+	}
+	leftOut(pf + `/qat/cfg_services: "../x" is no list of services`)
+	if got := h.read(bindPCI); got != "\n" && got != "" {
+		t.Errorf("bound all the same: %q", got)
+	}
+	findings := h.Diagnose(t.Context())
+	if len(findings) != 1 || !strings.Contains(findings[0].Reason, "2 of 2 VFs") || !strings.Contains(findings[0].Remedy, "> "+pf+"/qat/cfg_services") {
+		t.Errorf("doctor: %+v", findings)
+	}
+	h.write(pf+"/qat/state", "down")
+	h.write(devCfg, "[GENERAL]\nServicesEnabled = sym;dc # c\n")
+	leftOut(devCfg + `: "sym;dc # c" is no list of services`)
+	h.write(pf+"/qat/state", "up")
+	h.write(pf+"/qat/cfg_services", "sym\n")
+	h.want(map[string]string{"sym 0000:6b:00.1": "", "sym 0000:6b:00.2": ""})
+	h.write(pf+"/qat/cfg_services", "SYM\n") // a pod may hold one of them
+	h.want(map[string]string{"sym 0000:6b:00.1": "no list of services", "sym 0000:6b:00.2": "no list of services"})
 }
 
 func TestTheMostThatIsOfferedIsSaidAndTheSameEachTime_Q6(t *testing.T) {

@@ -32,6 +32,7 @@ type PF struct {
 	Sick string
 
 	servicesFile string // what Kind was read from, empty if nothing
+	servicesErr  error  // why Kind cannot be told: the file says nothing that makes sense
 }
 
 // debug is the folder of the PF's driver in debugfs.
@@ -51,6 +52,8 @@ type VF struct {
 	Err error
 	// NUMAErr says why NUMA is nil.
 	NUMAErr error
+
+	obscure bool // Err is that of its card's services
 }
 
 // bound reports whether a VF has the driver that it is given out with.
@@ -139,6 +142,9 @@ func discover(root *hostfs.Root, o Options, sick func(*PF) string) Inventory {
 		}
 		if p.pf != nil && p.kind.services {
 			v.Kind = p.pf.Kind
+			if v.Err == nil && p.pf.servicesErr != nil {
+				v.Err, v.obscure = p.pf.obscure(root), true
+			}
 		}
 		inv.VFs = append(inv.VFs, v)
 	}
@@ -219,9 +225,10 @@ func (inv *Inventory) virtfns(root *hostfs.Root, pf *PF) []string {
 // debugfs.
 func (p *PF) services(root *hostfs.Root) {
 	if state, err := root.ReadAttr(p.SysPath + "/qat/state"); err == nil && state == "up" {
-		file := p.SysPath + "/qat/cfg_services"
+		file := p.cfgServices()
 		if services, err := root.ReadAttr(file); err == nil {
-			p.Kind, p.servicesFile = ServicesKind(services), file
+			p.servicesFile = file
+			p.Kind, p.servicesErr = ServicesKind(services)
 			return
 		}
 	}
@@ -231,8 +238,26 @@ func (p *PF) services(root *hostfs.Root) {
 		return
 	}
 	if services, found := servicesEnabled(text); found {
-		p.Kind, p.servicesFile = ServicesKind(services), file
+		p.servicesFile = file
+		p.Kind, p.servicesErr = ServicesKind(services)
 	}
+}
+
+// cfgServices is the kernel's attribute for the services, which not every driver has.
+func (p *PF) cfgServices() string { return p.SysPath + "/qat/cfg_services" }
+
+// obscure is why the VFs of a card whose services cannot be told are not given out: as whatever they were named, a pod
+// would ask for something else.
+func (p *PF) obscure(root *hostfs.Root) *vfio.Obstacle {
+	o := &vfio.Obstacle{
+		Reason: fmt.Sprintf("what its card does cannot be told: %s: %v", p.servicesFile, p.servicesErr),
+		Remedy: "mend ServicesEnabled in the configuration of the card's driver, and load it anew",
+	}
+	if root.Exists(p.cfgServices()) {
+		state := p.SysPath + "/qat/state"
+		o.Remedy = fmt.Sprintf("echo down > %s; echo 'sym;asym' > %s; echo up > %s", state, p.cfgServices(), state)
+	}
+	return o
 }
 
 // grant is what a container gets with a VF that has its driver. promise is for one that has it not, in a look that binds

@@ -99,11 +99,11 @@ func (f *Family) Scan(ctx context.Context) (plugin.Inventory, []plugin.Skipped, 
 		d := plugin.Device{ID: v.Address, Health: plugin.Healthy, NUMA: v.NUMA, Grant: grant}
 		switch {
 		case err != nil && f.offered[v.Address] == "":
-			unsettled = true
+			unsettled = unsettled || !v.obscure // a card's services are a value that is looked at
 			skipped = append(skipped, plugin.Skipped{Path: v.path(), Reason: err.Error()})
 			continue
 		case err != nil: // the kubelet has it, and so may a pod: it does not go, it falls sick
-			unsettled, resource = true, f.offered[v.Address]
+			unsettled, resource = unsettled || !v.obscure, f.offered[v.Address]
 			d.Health, d.Reason, d.Grant = plugin.Unhealthy, err.Error(), plugin.Grant{}
 		case v.sick() != "":
 			d.Health, d.Reason = plugin.Unhealthy, v.sick()

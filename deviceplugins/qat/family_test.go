@@ -300,6 +300,7 @@ func TestADriverThatIsLoadedLaterIsUsed(t *testing.T) {
 	for i := range 3 {
 		h.write(fmt.Sprintf("/dev/vfio/%d", 318+i), " ")
 	}
+	h.write("/dev/vfio/vfio", " ")
 	if err := os.MkdirAll(h.root.Join("/sys/bus/pci/drivers/vfio-pci"), 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package qat
 import (
 	"bytes"
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -18,26 +19,29 @@ const maxKind = 63
 
 // ServicesKind makes a resource type of what a card's services are, as the kernel writes them ("sym;asym"). Their order
 // does not count: the names are cy (for sym and asym), dc, sym, asym, sym-dc, asym-dc, dcc, decomp, sym-decomp,
-// asym-decomp, asym-sym-dc, asym-sym-decomp. A word that is not known keeps its place after the known ones, with what a
-// resource name cannot hold replaced by a dash. Nothing at all is generic.
-func ServicesKind(services string) string {
-	words := strings.FieldsFunc(services, func(r rune) bool {
-		return strings.ContainsRune(";,- \t\r\n\x00", r)
-	})
-	for i, w := range words {
-		words[i] = legal(w)
+// asym-decomp, asym-sym-dc, asym-sym-decomp. A service of tomorrow, of small letters and digits, keeps its place after the
+// known ones. Nothing at all is generic. An error says that this is no list of services.
+func ServicesKind(services string) (string, error) {
+	var words []string
+	for _, word := range strings.FieldsFunc(services, func(r rune) bool { return strings.ContainsRune(";,-", r) }) {
+		word = strings.Trim(word, " \t\r\n\x00")
+		if strings.Trim(word, "abcdefghijklmnopqrstuvwxyz0123456789") != "" {
+			return "", fmt.Errorf("%.40q is no list of services", services)
+		}
+		if word != "" {
+			words = append(words, word)
+		}
 	}
-	words = slices.DeleteFunc(words, func(w string) bool { return w == "" })
 	slices.SortFunc(words, func(a, b string) int { return cmp.Or(cmp.Compare(rank(a), rank(b)), strings.Compare(a, b)) })
 	words = slices.Compact(words)
 	if slices.Equal(words, []string{"asym", "sym"}) {
-		return "cy"
+		return "cy", nil
 	}
 	name := strings.Join(words, "-")
 	if len(name) > maxKind {
-		name = strings.TrimRight(name[:maxKind], "-_.")
+		return "", fmt.Errorf("%.40q… are too many services for a resource's name", services)
 	}
-	return cmp.Or(name, generic)
+	return cmp.Or(name, generic), nil
 }
 
 func rank(word string) int {
@@ -47,20 +51,8 @@ func rank(word string) int {
 	return len(order)
 }
 
-// legal makes a word one that a resource name can hold: letters, digits, '_' and '.', the first two at its ends.
-func legal(word string) string {
-	word = strings.Map(func(r rune) rune {
-		switch {
-		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '_', r == '.':
-			return r
-		}
-		return '_'
-	}, word)
-	return strings.Trim(word, "_.")
-}
-
 // servicesEnabled finds the services in a driver's dev_cfg: key ServicesEnabled of the section GENERAL. Comments are whole
-// lines only, because a semicolon stands between services.
+// lines only, because a semicolon stands between services: one behind a value is part of it.
 func servicesEnabled(devCfg []byte) (services string, found bool) {
 	inGeneral := false
 	for line := range bytes.Lines(devCfg) {

@@ -35,20 +35,19 @@ func FuzzServicesKind(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, services string) {
-		got := ServicesKind(services)
-		ends := strings.Trim(got, "-_.") == got
-		if got == "" || len(got) > maxKind || !ends || strings.Trim(got, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") != "" {
+		got, err := ServicesKind(services)
+		if err == nil && (got == "" || len(got) > maxKind || strings.Trim(got, "-") != got || strings.Trim(got, "abcdefghijklmnopqrstuvwxyz0123456789-") != "") {
 			t.Errorf("%q: %q is no resource name", services, got)
 		}
-		if again := ServicesKind(got); len(services) <= maxKind && again != got && got != generic {
+		if again, _ := ServicesKind(got); err == nil && again != got {
 			t.Errorf("%q: %q, and of that %q", services, got, again)
 		}
 		words := strings.Split(services, ";")
 		for i, j := 0, len(words)-1; i < j; i, j = i+1, j-1 {
 			words[i], words[j] = words[j], words[i]
 		}
-		if back := ServicesKind(strings.Join(words, ";")); back != got {
-			t.Errorf("%q: %q, backwards %q", services, got, back)
+		if back, backErr := ServicesKind(strings.Join(words, ";")); back != got || (backErr == nil) != (err == nil) {
+			t.Errorf("%q: %q, %v, backwards %q, %v", services, got, err, back, backErr)
 		}
 	})
 }

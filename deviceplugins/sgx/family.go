@@ -73,8 +73,12 @@ func (f *Family) Limited() bool { return f.settings().EPCLimits }
 func (f *Family) Scan(context.Context) (plugin.Inventory, []plugin.Skipped, error) {
 	inv, skipped := Discover(f.c.Root, f.settings())
 	if err := f.keepCDI(inv); err != nil {
-		delete(inv, Domain+"registration")
-		skipped = append(skipped, plugin.Skipped{Path: Domain + "registration", Reason: err.Error()})
+		if len(inv[Domain+"registration"]) > 0 {
+			delete(inv, Domain+"registration")
+			skipped = append(skipped, plugin.Skipped{Path: Domain + "registration", Reason: err.Error()})
+		} else { // a file that nobody is told of
+			f.c.Log.WithError(err).Debug("CDI file of registration")
+		}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

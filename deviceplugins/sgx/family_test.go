@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/sirupsen/logrus"
+	"github.com/sirupsen/logrus/hooks/test"
 
 	"github.com/inlay-project/inlay/deviceplugins/cdi"
 	"github.com/inlay-project/inlay/deviceplugins/familytest"
@@ -228,6 +229,16 @@ func TestRegistrationComesWithItsCDIFile(t *testing.T) {
 	inv, skipped, err = family.Scan(t.Context())
 	if err != nil || len(inv) != 3 || len(skipped) != 1 || skipped[0].Path != "sgx.intel.com/registration" {
 		t.Errorf("%v, %v, %v", inv, skipped, err)
+	}
+	log, _ := test.NewNullLogger()
+	for name, h := range map[string]*host{"no SGX": newHost(t, ""), "not asked for": h} { // then nobody misses the file
+		o := o
+		o.DCAPInfraResources = name == "no SGX"
+		h.write("var/blocked", "")
+		family = New(Config{Root: h.root, CDI: cdi.New(h.root.Join("/var/blocked"), h.root), Log: log}, o)
+		if _, skipped, err := family.Scan(t.Context()); err != nil || len(skipped) > 0 {
+			t.Errorf("%s: %v, %v", name, skipped, err)
+		}
 	}
 	o.CDI = cdi.Off
 	if inv, skipped := Discover(h.root, o); len(inv) != 3 || len(skipped) != 1 {

@@ -25,6 +25,13 @@ const domain = ".intel.com/"
 // probeLimit bounds a look at a socket that somebody may serve.
 const probeLimit = time.Second
 
+// A kubelet that is busy or restarts is asked again: nobody waits for the answer but who uninstalls, and a Job that
+// refuses has to be made anew by hand.
+const (
+	askTimes = 3
+	askEvery = time.Second
+)
+
 // Reasons say who would be cut off, or would put back what is taken away.
 func (n Node) Reasons(ctx context.Context) []string {
 	reasons := n.Holders(ctx)
@@ -54,7 +61,7 @@ func (n Node) holdingPods(ctx context.Context, family string) ([]string, error) 
 	if n.PodResources == "" {
 		return nil, nil
 	}
-	listing, err := podresources.Client{Socket: n.PodResources}.List(ctx)
+	listing, err := askKubelet(ctx, podresources.Client{Socket: n.PodResources})
 	if err != nil {
 		return nil, err
 	}
@@ -66,6 +73,21 @@ func (n Node) holdingPods(ctx context.Context, family string) ([]string, error) 
 	}
 	slices.Sort(pods)
 	return pods, nil
+}
+
+// askKubelet gives the last error if none of the questions is answered.
+func askKubelet(ctx context.Context, kubelet podresources.Client) (*podresources.Listing, error) {
+	for asked := 1; ; asked++ {
+		listing, err := kubelet.List(ctx)
+		if err == nil || asked == askTimes {
+			return listing, err
+		}
+		select {
+		case <-time.After(askEvery):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
 }
 
 // held says which pods would miss what a family has on the host when one of their containers starts again. Unlike an FPGA,

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -356,6 +357,39 @@ func TestWhatOthersStillNeedStaysUntilTheyAreGone(t *testing.T) {
 	served.Close()
 	if diff := cmp.Diff("removed  "+file+"\n", run(false)); diff != "" {
 		t.Errorf("nobody is left (-want +got):\n%s", diff)
+	}
+}
+
+// A Job that refuses is not made anew by itself.
+func TestAKubeletThatDoesNotAnswerAtOnceIsAskedAgain(t *testing.T) {
+	h := newTree(t)
+	k, err := kubelet.Start(h.path("var/lib/kubelet"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := k.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	root, err := hostfs.New(h.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	n := h.node(new(strings.Builder))
+	n.Root, n.PodResources = root, k.PodResourcesSocket()
+	k.Claim(kubelet.Owner{Namespace: "ns", Pod: "one", Container: "c"}, "fpga.intel.com/region-x", "dfl-fme.0")
+
+	k.SetSilent(true)
+	answer := make(chan []string, 1)
+	go func() { answer <- n.Holders(t.Context()) }()
+	for k.Waiting() == 0 && len(answer) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	k.SetSilent(false) // the question that waits is not answered any more
+	if diff := cmp.Diff([]string{"pods hold FPGAs, delete them first: ns/one"}, <-answer); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

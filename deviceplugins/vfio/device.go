@@ -177,10 +177,24 @@ func (d Device) Nodes(root *hostfs.Root) ([]plugin.Node, error) {
 		}
 		return nil, nodeObstacle(node, err)
 	}
-	if err := CheckNode(root, container, "/sys/class/misc/vfio/dev"); err != nil && !hostfs.Absent(err) {
+	if err := d.checkContainer(root); err != nil {
+		if own != nil && hostfs.Absent(err) {
+			return own, nil // a kernel without VFIO's containers
+		}
 		return nil, nodeObstacle(container, err)
 	}
 	return append([]plugin.Node{same(node), same(container)}, own...), nil
+}
+
+// checkContainer wants the node that a group is opened through. A tree in which sysfs shows neither it nor the group is
+// not a kernel's: spec section 23, D, has none.
+func (d Device) checkContainer(root *hostfs.Root) error {
+	const misc = "/sys/class/misc/vfio"
+	err := CheckNode(root, container, misc+"/dev")
+	if hostfs.Absent(err) && !root.Exists(misc) && !root.Exists(d.SysPath+"/iommu_group/devices") {
+		return nil
+	}
+	return err
 }
 
 // Promise gives the nodes that a function will have when a VFIO driver has it, as far as that can be told before: for a

@@ -21,7 +21,8 @@
 // A container gets /dev/vfio/<group> (noiommu-<group> where the kernel has made the group for a machine without IOMMU) and
 // /dev/vfio/vfio. Where the kernel has a character device for the function itself (IOMMUFD, since Linux 6.6),
 // /dev/vfio/devices/vfioN and /dev/iommu are given in addition, if both nodes are there with the numbers that sysfs says:
-// a program may open either, and old ones know only the group. A kernel without groups (VFIO_GROUP=n) has the latter only.
+// a program may open either, and old ones know only the group. A kernel without groups (VFIO_GROUP=n), or without
+// /dev/vfio/vfio, has the latter only. A function with neither pair is not given out.
 //
 // # Binding
 //

@@ -111,7 +111,16 @@ func TestWhichNodesAContainerGets(t *testing.T) {
 		}}, []string{"/dev/vfio/noiommu-318", "/dev/vfio/vfio"}, ""},
 		"no group":           {[]map[string]string{{dir + "/iommu_group": "absent"}}, nil, "no IOMMU group"},
 		"group node missing": {[]map[string]string{{"dev/vfio/318": "absent"}}, nil, "/dev/vfio/318 is missing"},
-		"no container node":  {[]map[string]string{{"dev/vfio/vfio": "absent"}}, []string{"/dev/vfio/318", "/dev/vfio/vfio"}, ""},
+		"no container node":  {[]map[string]string{{"dev/vfio/vfio": "absent"}}, nil, "/dev/vfio/vfio is missing"},
+		"no container node, no number known": {
+			[]map[string]string{{"dev/vfio/vfio": "absent", "sys/class/misc/vfio/dev": "absent"}}, nil, "/dev/vfio/vfio is missing",
+		},
+		"no container node, and cdev":            {[]map[string]string{cdev, {"dev/vfio/vfio": "absent"}}, []string{cdevs, iommu}, ""},
+		"cdev alone is not asked for containers": {[]map[string]string{cdev, noGroupNode, {"dev/vfio/vfio": "absent"}}, []string{cdevs, iommu}, ""},
+		"the spec's tree D": {[]map[string]string{{
+			"dev/vfio/vfio": "absent", "sys/class/misc/vfio/dev": "absent",
+			"sys/kernel/iommu_groups/318/devices/" + vf: "absent", "sys/kernel/iommu_groups/318/name": "absent",
+		}}, []string{"/dev/vfio/318", "/dev/vfio/vfio"}, ""},
 		"group shared with a kernel driver": {[]map[string]string{{
 			"sys/kernel/iommu_groups/318/devices/0000:6b:00.0": "-> ../../../../devices/pci0000:6b/0000:6b:00.0",
 			"sys/devices/pci0000:6b/0000:6b:00.0/driver":       "-> ../../../bus/pci/drivers/4xxx",

@@ -6,9 +6,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -145,13 +147,27 @@ func Eventually(t testing.TB, limit time.Duration, ok func() error) {
 	}
 }
 
-// FreeAddress is one of this machine that nobody listened on just now.
+// The ports of FreeAddress: below those that the kernel gives away (from 32768 on) and Kubernetes' own, above a kubelet's.
+const (
+	firstPort = 12000
+	ports     = 18000
+)
+
+var handedOut atomic.Uint32 //nolint:gochecknoglobals // ports belong to the process
+
+// FreeAddress is one of this machine that nobody listened on just now, and that nobody is given until the program listens
+// there: this process gives it out once, another one gives out others, and the kernel none of these.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	var err error
+	for range 1000 {
+		port := firstPort + (os.Getpid()*101+int(handedOut.Add(1)))%ports // processes that begin together are ports apart
+		var l net.Listener
+		if l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			defer l.Close()
+			return l.Addr().String()
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal(err)
+	return ""
 }

@@ -177,7 +177,7 @@ func TestAskEndsInTime(t *testing.T) {
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("silent peer: %v", err)
 	}
-	if took := time.Since(began); took > 2*nristatus.AskTimeout {
+	if took := time.Since(began); took > 5*time.Second {
 		t.Errorf("took %v", took)
 	}
 

@@ -1,6 +1,7 @@
 package earlier
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"path/filepath"
@@ -44,6 +45,9 @@ func Rewritten(path string) Sign {
 
 // Sockets looks at the device plugin sockets in the kubelet's folder. The zero value is ready; one caller at a time.
 type Sockets struct {
+	// Limit bounds the look at one socket; zero is 300 ms.
+	Limit time.Duration
+
 	// inlays are sockets that Inlay was found to serve. They are asked once: a new server has a new socket.
 	inlays map[string]unixsock.Identity
 }
@@ -60,7 +64,8 @@ func (s *Sockets) Served(ctx context.Context, dir string) []Sign {
 	if err != nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, looksLimit)
+	limit := cmp.Or(s.Limit, probeLimit)
+	ctx, cancel := context.WithTimeout(ctx, max(looksLimit, limit))
 	defer cancel()
 	var signs []Sign
 	inlays := map[string]unixsock.Identity{}
@@ -77,7 +82,7 @@ func (s *Sockets) Served(ctx context.Context, dir string) []Sign {
 			inlays[path] = id
 			continue
 		}
-		options, err := ask(ctx, path)
+		options, err := ask(ctx, path, limit)
 		switch {
 		case err != nil:
 		case options.GetPreStartRequired():
@@ -94,8 +99,8 @@ func (s *Sockets) Served(ctx context.Context, dir string) []Sign {
 }
 
 // ask calls the one method that says something about the plugin and changes nothing.
-func ask(ctx context.Context, path string) (*v1beta1.DevicePluginOptions, error) {
-	ctx, cancel := context.WithTimeout(ctx, probeLimit)
+func ask(ctx context.Context, path string, limit time.Duration) (*v1beta1.DevicePluginOptions, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	conn, err := grpc.NewClient("passthrough:///"+path,
 		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithContextDialer(unixsock.Dial))

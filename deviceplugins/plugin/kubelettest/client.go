@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 	"k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 
 	"github.com/inlay-project/inlay/internal/unixsock"
@@ -138,6 +140,9 @@ func (l *life) receive(c *client) {
 	}
 }
 
+// errStopped is the kubelet's, of an endpoint whose stream has ended.
+var errStopped = errors.New("has been stopped")
+
 // endpoint gives the connection by which calls for a resource go, or the kubelet's error.
 func (k *Kubelet) endpoint(resource string) (v1beta1.DevicePluginClient, *v1beta1.DevicePluginOptions, error) {
 	k.mu.Lock()
@@ -149,7 +154,7 @@ func (k *Kubelet) endpoint(resource string) (v1beta1.DevicePluginClient, *v1beta
 	case r == nil:
 		return nil, nil, fmt.Errorf("resource %s is not known", resource)
 	case r.Stopped || k.life.clients[resource] == nil:
-		return nil, nil, fmt.Errorf("endpoint of %s has been stopped", resource)
+		return nil, nil, fmt.Errorf("endpoint of %s %w", resource, errStopped)
 	}
 	return k.life.clients[resource].api, r.Options, nil
 }
@@ -168,6 +173,22 @@ func (k *Kubelet) Allocate(ctx context.Context, resource string, ids ...string) 
 		return nil, fmt.Errorf("%s: %d answers for one container", resource, n)
 	}
 	return answer.GetContainerResponses()[0], nil
+}
+
+// AllocateSteady is Allocate that asks again, until ctx ends, where the endpoint ends meanwhile: the end of an old stream
+// may come after a registration and takes the new endpoint with it, until that is registered once more.
+func (k *Kubelet) AllocateSteady(ctx context.Context, resource string, ids ...string) (*v1beta1.ContainerAllocateResponse, error) {
+	for {
+		answer, err := k.Allocate(ctx, resource, ids...)
+		ends := errors.Is(err, errStopped) || status.Code(err) == codes.Canceled // the latter: the kubelet closed the connection
+		if !ends || ctx.Err() != nil {
+			return answer, err
+		}
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
 }
 
 // Prefer asks which of the available devices go well together; nil where the plugin has no opinion.
