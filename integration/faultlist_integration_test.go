@@ -41,7 +41,7 @@ func faults() []fault {
 		{
 			// The silent kubelet keeps inlay-nri inside the request until it is killed.
 			name: "inlay-nri is killed in the middle of a request", also: crioOnly, cause: unseen, skipsNRI: true,
-			inject: func(r *faultRun) { r.Kubelet.SetSilent(true) },
+			admitted: func(r *faultRun) { r.Kubelet.SetSilent(true) },
 			during: func(r *faultRun) {
 				r.node.eventually("inlay-nri asking the kubelet", func() error {
 					if r.Kubelet.Waiting() == 0 {
@@ -58,8 +58,8 @@ func faults() []fault {
 		},
 		{
 			name: "the kubelet does not answer", also: crioOnly, cause: `whose the devices are cannot be checked: kubelet's podresources .*[dD]eadline`,
-			inject: func(r *faultRun) { r.Kubelet.SetSilent(true) },
-			lift:   func(r *faultRun) { r.Kubelet.SetSilent(false) },
+			admitted: func(r *faultRun) { r.Kubelet.SetSilent(true) },
+			lift:     func(r *faultRun) { r.Kubelet.SetSilent(false) },
 		},
 		{
 			name: "the hook's program is missing", also: everyCRIO, cause: `hook is missing on this node: open `,
@@ -121,7 +121,7 @@ func faults() []fault {
 		},
 		{
 			name: "the hook is killed in the middle", also: crioOnly, cause: `createRuntime hook.*signal: killed`,
-			inject: func(r *faultRun) { r.node.SetFaults(emulator.Faults{"*": {PRDelay: "1500ms"}}) },
+			inject: func(r *faultRun) { r.node.SetFaults(emulator.Faults{"*": {PRDelay: "6s"}}) },
 			during: func(r *faultRun) {
 				r.node.eventually("the program hook", func() error {
 					pids := process.With("inlay-hook\x00program\x00", r.node.HostRoot)

@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -43,9 +44,9 @@ func hooksOf(t *testing.T, c *Container) []string {
 	return lines
 }
 
-// sweptWhen starts inlay-nri anew with the node's tools and returns when it has taken the
-// versions away that nobody names, of which there is one.
-func (i *Inlay) sweptWhen(t *testing.T) (left []string) {
+// swept starts inlay-nri anew with the node's tools and returns when it has taken the
+// versions away that nobody names, of which there is one at least, and left these.
+func (i *Inlay) swept(t *testing.T, when string, want ...string) {
 	t.Helper()
 	if err := i.NRI.Terminate(i.Node.ctx(), shutdownGrace); err != nil {
 		t.Fatal(err)
@@ -53,13 +54,12 @@ func (i *Inlay) sweptWhen(t *testing.T) (left []string) {
 	nobodys := i.Hook + "-v0.0.0-00000000"
 	i.Node.PutFile(nobodys, []byte("#!/bin/sh\n"))
 	i.StartNRI()
-	i.Node.eventually("the sweep", func() error {
-		if _, err := os.Lstat(nobodys); err == nil {
-			return errNotYet
+	i.Node.eventually("the sweep "+when, func() error {
+		if left := i.HookVersions(); !slices.Equal(left, want) {
+			return fmt.Errorf("%v, want %v", left, want)
 		}
 		return nil
 	})
-	return i.HookVersions()
 }
 
 // Each version of the hook stays as long as a container of it does.
@@ -82,9 +82,7 @@ func TestAnUpgradeLeavesRunningContainersTheirHook(t *testing.T) {
 		}
 		upgraded := i.InstallHook()
 		i.StartDevicePlugin()
-		if left, want := i.sweptWhen(t), names(older, upgraded); !slices.Equal(left, want) {
-			t.Errorf("with a container of the old version: %v, want %v", left, want)
-		}
+		i.swept(t, "with a container of the old version", names(older, upgraded)...)
 		if !old.Running() || old.Container().Exec("afu-read", "/dev/dfl-port.0") != NLB3+"\n" {
 			t.Error("the container of the old version is disturbed")
 		}
@@ -98,11 +96,12 @@ func TestAnUpgradeLeavesRunningContainersTheirHook(t *testing.T) {
 		if target, err := os.Readlink(i.Hook); err != nil || target != filepath.Base(upgraded) {
 			t.Errorf("the stable name leads to %q, %v", target, err)
 		}
+		if left, want := i.HookVersions(), names(older, upgraded); !slices.Equal(left, want) {
+			t.Errorf("some time after the sweep: %v, want %v", left, want)
+		}
 
 		old.MustRun() // its container restarts, and is one of the new version
-		if left, want := i.sweptWhen(t), names(upgraded); !slices.Equal(left, want) {
-			t.Errorf("without a container of the old version: %v, want %v", left, want)
-		}
+		i.swept(t, "without a container of the old version", names(upgraded)...)
 		old.MustRun()
 		if got := old.Functions(); !slices.Equal(got, []string{NLB3}) {
 			t.Errorf("functions %v", got)
@@ -126,7 +125,7 @@ func TestAnOlderInlayNRIWithoutItsHookRefuses(t *testing.T) {
 		old := i.Node.Tools
 		i.Node.Tools = newer
 		upgraded := i.InstallHook()
-		i.sweptWhen(t)
+		i.swept(t, "with the new version alone", names(upgraded)...)
 		i.Node.Tools = old // a pod of the DaemonSet before, without its init container
 		if err := i.NRI.Terminate(i.Node.ctx(), shutdownGrace); err != nil {
 			t.Fatal(err)

@@ -277,6 +277,6 @@ func (i *Inlay) RemoveGate() {
 	time.Sleep(noticeTime)
 }
 
-// noticeTime is enough for a runtime to read a changed CDI file or hooks.d JSON; none
-// says when it has.
-const noticeTime = 300 * time.Millisecond
+// noticeTime is enough for a runtime on a busy machine to read a changed CDI file or
+// hooks.d JSON; none says when it has.
+const noticeTime = time.Second

@@ -151,15 +151,15 @@ func TestTheGateStopsAnEarlierAnswerWithoutInlayNRI(t *testing.T) {
 				if err := i.DevicePlugin.Cont(); err != nil {
 					t.Fatal(err)
 				}
-				n.eventually("the file's return", func() error {
+				n.eventually("the file's return, and who wrote it", func() error {
 					if b, err := os.ReadFile(n.EarlierCDIFile("dfl-fme.0")); err != nil || !strings.Contains(string(b), "--earlier") {
 						return errNotYet
 					}
+					if log := i.DevicePlugin.Tail(20); !strings.Contains(log, "another FPGA device plugin writes it anew") {
+						return fmt.Errorf("nobody says who wrote it:\n%s", log)
+					}
 					return nil
 				})
-				if log := i.DevicePlugin.Tail(20); !strings.Contains(log, "another FPGA device plugin writes it anew") {
-					t.Errorf("nobody says who wrote it:\n%s", log)
-				}
 			})
 		}
 	})
@@ -251,16 +251,22 @@ func TestBothPluginsAtOnceAreNamed(t *testing.T) {
 			}
 			return nil
 		})
-		if _, left := i.Discover(); !strings.Contains(left, "fpga.intel.com-af-695.d84.") || !strings.Contains(left, said) {
-			t.Errorf("discover: %q", left)
-		}
+		n.eventually("the same in discover", func() error {
+			if _, left := i.Discover(); !strings.Contains(left, "fpga.intel.com-af-695.d84.") || !strings.Contains(left, said) {
+				return fmt.Errorf("discover: %q", left)
+			}
+			return nil
+		})
 		// What it gives away meanwhile does not start, and what we do still works.
 		theirs := i.NewWorkload("theirs", Request{Resources: kubelet.Request{resource: 1}})
 		refusedWith(t, theirs, "a pod of the other plugin", "/dev/dfl-port.0: "+deleteThePod)
 		n.PutBitstream(Interface, NLB3, NLB3)
-		if list, _ := i.Discover(); !strings.Contains(list, "held by team-a/theirs as "+resource) {
-			t.Errorf("discover does not say who has the card:\n%s", list)
-		}
+		n.eventually("who has the card, in discover", func() error {
+			if list, _ := i.Discover(); !strings.Contains(list, "held by team-a/theirs as "+resource) {
+				return fmt.Errorf("discover does not say it:\n%s", list)
+			}
+			return nil
+		})
 		ours := i.NewWorkload("ours", Regions(standardWant))
 		if err := ours.Try(); err == nil {
 			t.Error("our pod runs on the card that it gave away")

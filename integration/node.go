@@ -128,12 +128,16 @@ func (n *Node) Launch(name string, args ...string) *process.Process {
 // shutdownGrace is how long our programs may take to end after SIGTERM.
 const shutdownGrace = 5 * time.Second
 
+// endLimit bounds the end of one component. The runtime's takes longest: the removal of its
+// pods, its own end and the sweep, see package daemon.
+const endLimit = 2 * time.Minute
+
 // cleanup runs end when the test is over, also after a failure, and fails the test if
 // something could not be ended.
 func (n *Node) cleanup(what string, end func(context.Context) error) {
 	n.t.Cleanup(func() {
 		// t.Context() is over by now.
-		ctx, cancel := context.WithTimeout(context.Background(), callLimit)
+		ctx, cancel := context.WithTimeout(context.Background(), endLimit)
 		defer cancel()
 		if err := end(ctx); err != nil {
 			n.t.Errorf("ending %s: %v", what, err)

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -158,10 +159,24 @@ func (w *Workload) Try() error {
 	return w.container.Container.Start(ctx)
 }
 
-// MustRun tries once, and that must succeed.
+// unanswered are refusals because a question among our programs or to the kubelet was not
+// answered in its few hundred milliseconds, which happens on a machine that is busy.
+var unanswered = regexp.MustCompile(`no answer from inlay-nri.*deadline|podresources .*deadline`)
+
+// retries is how often MustRun tries again.
+const retries = 3
+
+// MustRun tries, and that must succeed. As a kubelet would, it tries again after a refusal
+// for want of an answer, and after no other.
 func (w *Workload) MustRun() {
 	w.t.Helper()
-	if err := w.Try(); err != nil {
+	err := w.Try()
+	for n := 0; n < retries && err != nil && unanswered.MatchString(err.Error()); n++ {
+		w.t.Logf("%s is tried again: %v", w.Pod.Spec.Name, err)
+		time.Sleep(retryEvery)
+		err = w.Try()
+	}
+	if err != nil {
 		w.t.Fatal(err)
 	}
 }

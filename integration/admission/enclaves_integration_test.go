@@ -67,17 +67,28 @@ func TestLimitsOfEnclaveMemoryReachTheNodesPolicyFileWithinASecond(t *testing.T)
 	}
 	c.Apply(t, enclavePod("early", "n1", "1Mi"), "-n", ns)
 	n.start()
-	n.settles("the first file", waiting, func(p *policy.Policy) bool { return len(pods(p)) == 1 })
+	n.settles("the first file", func(p *policy.Policy) bool { return len(pods(p)) == 1 })
 	early := uid("early")
-	measureEnclaves(t, c, n, ns)
-	n.settles("what is in it", time.Second, func(p *policy.Policy) bool {
-		pod := pods(p)[uid("p7")]
-		return pod.Namespace == ns && pod.Name == "p7" && len(pod.Containers) == 2 && pod.Containers["main"] == 4<<20 && pod.Containers["first"] == 4<<20
+	made := measureEnclaves(t, c, n, ns)
+	left := 1 + len(made)
+	first, id := made[0], uid(made[0])
+	n.settles("what is in it", func(p *policy.Policy) bool {
+		pod := pods(p)[id]
+		return pod.Namespace == ns && pod.Name == first && len(pod.Containers) == 2 && pod.Containers["main"] == 4<<20 && pod.Containers["first"] == 4<<20
 	})
-	c.Kubectl(t, "delete", "pod", "p7", "-n", ns, "--grace-period=0", "--force")
-	n.settles("deleted", time.Second, func(p *policy.Policy) bool { return len(pods(p)) == 20 })
-	c.Kubectl(t, "patch", "pod", "p8", "-n", ns, "--subresource=status", "--type=merge", "-p", `{"status":{"phase":"Succeeded"}}`)
-	n.settles("ended", time.Second, func(p *policy.Policy) bool { return len(pods(p)) == 19 })
+	withinASecond(t, func(took func(string, time.Duration)) {
+		oneLess := func(what string) {
+			t.Helper()
+			left--
+			took(what, n.settles(what, func(p *policy.Policy) bool { return len(pods(p)) == left }))
+		}
+		goes, ends := made[0], made[1]
+		made = made[2:]
+		c.Kubectl(t, "delete", "pod", goes, "-n", ns, "--grace-period=0", "--force")
+		oneLess("deleted")
+		c.Kubectl(t, "patch", "pod", ends, "-n", ns, "--subresource=status", "--type=merge", "-p", `{"status":{"phase":"Succeeded"}}`)
+		oneLess("ended")
+	})
 
 	// What happens while nobody looks is in the file as soon as somebody does, and until then it is what it was.
 	if err := n.Kill(t.Context()); err != nil {
@@ -89,17 +100,18 @@ func TestLimitsOfEnclaveMemoryReachTheNodesPolicyFileWithinASecond(t *testing.T)
 		t.Errorf("%+v, %v", p, err)
 	}
 	n.start()
-	n.settles("after a kill", waiting, func(p *policy.Policy) bool {
+	n.settles("after a kill", func(p *policy.Policy) bool {
 		_, there := pods(p)[early]
-		return len(pods(p)) == 18 && !there
+		return len(pods(p)) == left-1 && !there
 	})
 	if kib := n.anon(); kib > mirrorRSS {
 		t.Errorf("RssAnon %d KiB, want at most %d", kib, mirrorRSS)
 	}
 }
 
-// measureEnclaves makes pods, and tells how much later than a kubelet's watch the node's file has them.
-func measureEnclaves(t *testing.T, c *apiserver.Cluster, n *mirrored, ns string) {
+// measureEnclaves makes pods, and tells how much later than a kubelet's watch the node's file has them. It returns their
+// names.
+func measureEnclaves(t *testing.T, c *apiserver.Cluster, n *mirrored, ns string) (made []string) {
 	t.Helper()
 	client, err := kube.Client(c.RESTConfig(), corev1.SchemeGroupVersion, &corev1.Pod{}, &corev1.PodList{})
 	if err != nil {
@@ -113,47 +125,52 @@ func measureEnclaves(t *testing.T, c *apiserver.Cluster, n *mirrored, ns string)
 	defer w.Stop()
 	heard := map[string]time.Time{}
 	var lag, whole []time.Duration
-	for i := range 20 {
-		name := fmt.Sprint("p", i)
-		c.Apply(t, enclavePod(name+"-elsewhere", "n2", "4Mi"), "-n", ns)
-		text, err := yaml.YAMLToJSON([]byte(strings.TrimPrefix(enclavePod(name, "n1", "4Mi"), "---\n")))
-		if err != nil {
-			t.Fatal(err)
-		}
-		began := time.Now()
-		var pod corev1.Pod
-		if err := client.Post().Namespace(ns).Resource("pods").Body(text).Do(t.Context()).Into(&pod); err != nil {
-			t.Fatal(err)
-		}
-		var inFile time.Time
-		for inFile.IsZero() || heard[name].IsZero() {
-			select {
-			case e := <-w.ResultChan():
-				if o, ok := e.Object.(*corev1.Pod); ok && heard[o.Name].IsZero() {
-					heard[o.Name] = time.Now()
-				}
-			default:
-			}
-			p, err := policy.Read(n.file(), 0, time.Now())
+	withinASecond(t, func(took func(string, time.Duration)) {
+		for i := range 20 {
+			name := fmt.Sprint("p", len(made))
+			made = append(made, name)
+			c.Apply(t, enclavePod(name+"-elsewhere", "n2", "4Mi"), "-n", ns)
+			text, err := yaml.YAMLToJSON([]byte(strings.TrimPrefix(enclavePod(name, "n1", "4Mi"), "---\n")))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, there := p.EPC.Pods[string(pod.UID)]; there && inFile.IsZero() {
-				inFile = time.Now()
+			began := time.Now()
+			var pod corev1.Pod
+			if err := client.Post().Namespace(ns).Resource("pods").Body(text).Do(t.Context()).Into(&pod); err != nil {
+				t.Fatal(err)
 			}
-			if time.Since(began) > time.Second {
-				t.Fatalf("%s: not within a second: %+v", name, p.EPC)
+			var inFile time.Time
+			for inFile.IsZero() || heard[name].IsZero() {
+				select {
+				case e := <-w.ResultChan():
+					if o, ok := e.Object.(*corev1.Pod); ok && heard[o.Name].IsZero() {
+						heard[o.Name] = time.Now()
+					}
+				default:
+				}
+				p, err := policy.Read(n.file(), 0, time.Now())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, there := p.EPC.Pods[string(pod.UID)]; there && inFile.IsZero() {
+					inFile = time.Now()
+				}
+				if time.Since(began) > waiting {
+					t.Fatalf("%s: not within %v: %+v", name, waiting, p.EPC)
+				}
+				time.Sleep(100 * time.Microsecond)
 			}
-			time.Sleep(100 * time.Microsecond)
+			took(fmt.Sprintf("pod %d", i), inFile.Sub(began))
+			lag, whole = append(lag, inFile.Sub(heard[name])), append(whole, inFile.Sub(began))
+			time.Sleep(50 * time.Millisecond)
 		}
-		lag, whole = append(lag, inFile.Sub(heard[name])), append(whole, inFile.Sub(began))
-		time.Sleep(50 * time.Millisecond)
-	}
+	})
 	slices.Sort(lag)
 	slices.Sort(whole)
 	ms := func(d time.Duration) time.Duration { return d.Round(100 * time.Microsecond) }
 	t.Logf("in the file later than a kubelet's watch hears of the pod by: median %v, longest %v of %d", ms(lag[len(lag)/2]), ms(lag[len(lag)-1]), len(lag))
 	t.Logf("from the request that makes the pod to the file: median %v, longest %v", ms(whole[len(whole)/2]), ms(whole[len(whole)-1]))
+	return made
 }
 
 // Without the right to pods the node's cards work, and the enclaves wait; nothing is asked for on a node without SGX.
@@ -170,7 +187,7 @@ func TestWithoutTheRightToPodsCardsWorkAndEnclavesWait(t *testing.T) {
 	ns := c.Namespace(t)
 	c.Apply(t, function("n0", nlb0, iface, "region"), "-n", ns)
 	n.start()
-	n.settles("no SGX", waiting, func(p *policy.Policy) bool {
+	n.settles("no SGX", func(p *policy.Policy) bool {
 		return p.EPC == nil && p.AllowsFunction(ns, policy.ModeRegion, iface, nlb0)
 	})
 	if strings.Contains(n.Output(), "pods") && strings.Contains(n.Output(), "forbidden") {
@@ -181,9 +198,14 @@ func TestWithoutTheRightToPodsCardsWorkAndEnclavesWait(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	n.settles("SGX comes", waiting, func(p *policy.Policy) bool { return p.EPC != nil && len(p.EPC.Pods) == 0 })
-	c.Kubectl(t, "delete", "af", "n0", "-n", ns)
-	n.settles("a mapping goes", time.Second, func(p *policy.Policy) bool { return !p.AllowsFunction(ns, policy.ModeRegion, iface, nlb0) })
+	n.settles("SGX comes", func(p *policy.Policy) bool { return p.EPC != nil && len(p.EPC.Pods) == 0 })
+	allowed := func(p *policy.Policy) bool { return p.AllowsFunction(ns, policy.ModeRegion, iface, nlb0) }
+	withinASecond(t, func(took func(string, time.Duration)) {
+		c.Apply(t, function("n0", nlb0, iface, "region"), "-n", ns) // is there the first time
+		n.settles("a mapping comes", allowed)
+		c.Kubectl(t, "delete", "af", "n0", "-n", ns)
+		took("a mapping goes", n.settles("a mapping goes", func(p *policy.Policy) bool { return !allowed(p) }))
+	})
 	apiserver.Eventually(t, waiting, "/readyz says why", func() error {
 		_, page, err := get(t.Context(), "http://"+n.http+"/readyz")
 		told := strings.Contains(page, "the pods of this node were never in step") && strings.Contains(page, "cannot list resource")
@@ -238,7 +260,7 @@ func TestTheAuthorizationOfTheDocumentationConfinesToTheOwnNodesPods(t *testing.
 		}
 	}
 	n.start()
-	n.settles("what inlay-deviceplugin needs", waiting, func(p *policy.Policy) bool {
+	n.settles("what inlay-deviceplugin needs", func(p *policy.Policy) bool {
 		return p.EPC != nil && len(p.EPC.Pods) == 1
 	})
 }

@@ -124,9 +124,6 @@ func newSuite(dir string) suite {
 // replicas is how many replicas the shared system has while no test takes one away; deploy/ has as many.
 const replicas = 2
 
-// drain is shorter than deploy/'s: here a replica that ends is noticed sooner.
-const drain = "--drain=1s"
-
 // shared gives the system of all tests that do not need one of their own, with its replicas ready.
 func shared(t *testing.T) *System {
 	t.Helper()
@@ -145,7 +142,7 @@ func restore(t *testing.T, s *System) {
 	t.Helper()
 	restoring.Lock()
 	defer restoring.Unlock()
-	if err := s.StartReplicas(t.Context(), max(0, replicas-len(s.Running())), drain); err != nil {
+	if err := s.StartReplicas(t.Context(), max(0, replicas-len(s.Running()))); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -29,27 +29,29 @@ func TestMappingsReachTheNodesPolicyFileWithinASecond(t *testing.T) {
 	c := manifests(t)
 	n := startMirror(t, c)
 	ns := c.Namespace(t)
-	n.settles("the first file", waiting, func(p *policy.Policy) bool { return len(p.Namespaces) == 0 })
+	n.settles("the first file", func(p *policy.Policy) bool { return len(p.Namespaces) == 0 })
 
-	apply := func(what, yaml string, ok func(policy.Namespace) bool) {
-		t.Helper()
-		c.Apply(t, yaml, "-n", ns)
-		n.settles(what, time.Second, func(p *policy.Policy) bool { return ok(p.Namespaces[ns]) })
-	}
-	apply("created", function("n0", nlb0, iface, "region")+function("far", nlb0, other, "region")+card("a10", iface),
-		func(n policy.Namespace) bool {
-			return fmt.Sprint(n) == fmt.Sprintf("{[{n0 %s %s region}] [{a10 %s}]}", iface, nlb0, iface)
+	withinASecond(t, func(took func(string, time.Duration)) {
+		apply := func(what, yaml string, ok func(policy.Namespace) bool) {
+			t.Helper()
+			c.Apply(t, yaml, "-n", ns)
+			took(what, n.settles(what, func(p *policy.Policy) bool { return ok(p.Namespaces[ns]) }))
+		}
+		apply("created", function("n0", nlb0, iface, "region")+function("far", nlb0, other, "region")+card("a10", iface),
+			func(n policy.Namespace) bool {
+				return fmt.Sprint(n) == fmt.Sprintf("{[{n0 %s %s region}] [{a10 %s}]}", iface, nlb0, iface)
+			})
+		apply("changed", function("n0", nlb3, iface, "region"), func(n policy.Namespace) bool {
+			return len(n.Functions) == 1 && n.Functions[0].Function == nlb3
 		})
-	apply("changed", function("n0", nlb3, iface, "region"), func(n policy.Namespace) bool {
-		return len(n.Functions) == 1 && n.Functions[0].Function == nlb3
+		apply("of another mode", function("n0", nlb3, iface, "af"), func(n policy.Namespace) bool {
+			return len(n.Functions) == 1 && n.Functions[0].Mode == policy.ModeAF
+		})
+		apply("moved to other cards", function("n0", nlb3, other, "af"), func(n policy.Namespace) bool { return len(n.Functions) == 0 })
+		apply("moved here", function("far", nlb0, iface, "region"), func(n policy.Namespace) bool { return len(n.Functions) == 1 })
+		c.Kubectl(t, "delete", "af,fpga", "--all", "-n", ns)
+		took("deleted", n.settles("deleted", func(p *policy.Policy) bool { return len(p.Namespaces) == 0 }))
 	})
-	apply("of another mode", function("n0", nlb3, iface, "af"), func(n policy.Namespace) bool {
-		return len(n.Functions) == 1 && n.Functions[0].Mode == policy.ModeAF
-	})
-	apply("moved to other cards", function("n0", nlb3, other, "af"), func(n policy.Namespace) bool { return len(n.Functions) == 0 })
-	apply("moved here", function("far", nlb0, iface, "region"), func(n policy.Namespace) bool { return len(n.Functions) == 1 })
-	c.Kubectl(t, "delete", "af,fpga", "--all", "-n", ns)
-	n.settles("deleted", time.Second, func(p *policy.Policy) bool { return len(p.Namespaces) == 0 })
 
 	// What happens while nobody looks is in the file as soon as somebody does.
 	if err := n.Kill(t.Context()); err != nil {
@@ -57,7 +59,7 @@ func TestMappingsReachTheNodesPolicyFileWithinASecond(t *testing.T) {
 	}
 	c.Apply(t, function("n3", nlb3, iface, "region"), "-n", ns)
 	n.start()
-	n.settles("after a kill", waiting, func(p *policy.Policy) bool {
+	n.settles("after a kill", func(p *policy.Policy) bool {
 		return p.AllowsFunction(ns, policy.ModeRegion, iface, nlb3) && time.Since(p.Synced) < waiting
 	})
 	if kib := n.anon(); kib > mirrorRSS {
@@ -128,23 +130,24 @@ func (n *mirrored) start() {
 
 func (n *mirrored) file() string { return filepath.Join(n.root, "var/lib/inlay/policy.json") }
 
-// settles waits until the file is as it should be. A file that cannot be read in between fails the test; one that is not
-// there yet does not.
-func (n *mirrored) settles(what string, limit time.Duration, ok func(*policy.Policy) bool) {
+// settles waits until the file is as it should be, and returns for how long. A file that cannot be read in between fails
+// the test; one that is not there yet does not.
+func (n *mirrored) settles(what string, ok func(*policy.Policy) bool) time.Duration {
 	n.t.Helper()
 	began := time.Now()
 	for {
 		p, err := policy.Read(n.file(), 0, time.Now())
+		took := time.Since(began)
 		if err == nil && ok(p) {
-			n.t.Logf("%s: %v", what, time.Since(began).Round(100*time.Microsecond))
-			return
+			n.t.Logf("%s: %v", what, took.Round(100*time.Microsecond))
+			return took
 		}
 		if err != nil && !strings.Contains(err.Error(), policy.ErrMissing.Error()) {
 			n.t.Fatal(err)
 		}
-		if time.Since(began) > limit {
+		if took > waiting {
 			status, page, _ := get(n.t.Context(), "http://"+n.http+"/readyz")
-			n.t.Fatalf("%s: not within %v: %+v, %v; /readyz %s:\n%s\n%s", what, limit, p, err, http.StatusText(status), page, n.Tail(15))
+			n.t.Fatalf("%s: not within %v: %+v, %v; /readyz %s:\n%s\n%s", what, waiting, p, err, http.StatusText(status), page, n.Tail(15))
 		}
 		time.Sleep(time.Millisecond)
 	}

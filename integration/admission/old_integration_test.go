@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/inlay-project/inlay/integration/apiserver"
+	"github.com/inlay-project/inlay/integration/process"
 )
 
 const oldNamespace = "old"
@@ -21,13 +22,20 @@ func storeOldMappings(ctx context.Context, c *apiserver.Cluster) error {
 	for _, args := range [][]string{
 		{"apply", "-f", "testdata/old-crds.yaml"},
 		{"wait", "--for=condition=Established", "--timeout=30s", "crd/acceleratorfunctions.fpga.intel.com", "crd/fpgaregions.fpga.intel.com"},
-		{"apply", "-n", oldNamespace, "-f", "testdata/old-good.yaml", "-f", "testdata/old-bad.yaml"},
 	} {
 		if r := c.Admin().Try(ctx, "", args...); r.Err != nil {
 			return r.Err
 		}
 	}
-	return nil
+	ctx, cancel := context.WithTimeout(ctx, waiting)
+	defer cancel()
+	return process.Poll(ctx, func() error {
+		err := c.Admin().Try(ctx, "", "apply", "-n", oldNamespace, "-f", "testdata/old-good.yaml", "-f", "testdata/old-bad.yaml").Err
+		if err != nil && !strings.Contains(err.Error(), "no matches for kind") { // a kind may be served a moment after it is Established
+			err = process.Permanent(err)
+		}
+		return err
+	})
 }
 
 func TestMappingsOfTheOldSystemLive(t *testing.T) {

@@ -41,6 +41,7 @@ func manifests(t *testing.T) *apiserver.Cluster {
 	for _, part := range []string{"crds", "webhook", "node"} {
 		c.Kubectl(t, "apply", "-k", filepath.Join(root, "deploy", part))
 	}
+	c.Kubectl(t, "wait", "--for=condition=Established", "--timeout=30s", "crd/acceleratorfunctions.fpga.intel.com", "crd/fpgaregions.fpga.intel.com")
 	return c
 }
 

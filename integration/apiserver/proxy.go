@@ -3,6 +3,7 @@ package apiserver
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -51,8 +52,10 @@ type backend struct {
 const (
 	// probeEvery is more often than a kubelet can, so that tests need not wait.
 	probeEvery = 100 * time.Millisecond
-	// probeLimit is a kubelet's default timeout.
-	probeLimit = time.Second
+	// probeLimit is a kubelet's default timeout, and probeTimeouts its default of failures in a row. Other failures count
+	// at once: a machine that is busy answers late, but it does not refuse.
+	probeLimit    = time.Second
+	probeTimeouts = 3
 )
 
 // Proxy starts a stand-in for the Service, which ends with the test.
@@ -181,13 +184,22 @@ func (p *Proxy) probe(ctx context.Context, b *backend) {
 	client := http.Client{Transport: transport, Timeout: probeLimit}
 	tick := time.NewTicker(probeEvery)
 	defer tick.Stop()
+	late := 0
 	for {
-		ready := b.Ready == "" || answersOK(ctx, &client, b.Ready)
+		ready, timeout := true, false
+		if b.Ready != "" {
+			ready, timeout = answersOK(ctx, &client, b.Ready)
+		}
 		if ctx.Err() != nil {
 			return
 		}
+		if timeout {
+			late++
+		} else {
+			late = 0
+		}
 		p.mu.Lock()
-		if b.ready != ready {
+		if b.ready != ready && (!timeout || late >= probeTimeouts) {
 			b.ready = ready
 			p.update()
 		}
@@ -200,18 +212,20 @@ func (p *Proxy) probe(ctx context.Context, b *backend) {
 	}
 }
 
-func answersOK(ctx context.Context, client *http.Client, url string) bool {
+// answersOK tells whether a replica says that it is ready, or else whether it says nothing in time.
+func answersOK(ctx context.Context, client *http.Client, url string) (ok, timeout bool) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return false
+		return false, false
 	}
 	answer, err := client.Do(request)
 	if err != nil {
-		return false
+		var late net.Error
+		return false, errors.As(err, &late) && late.Timeout()
 	}
 	_, _ = io.Copy(io.Discard, answer.Body)
 	_ = answer.Body.Close()
-	return answer.StatusCode >= 200 && answer.StatusCode < 400 // as a kubelet judges
+	return answer.StatusCode >= 200 && answer.StatusCode < 400, false // as a kubelet judges
 }
 
 func (p *Proxy) accept(l net.Listener) {

@@ -67,8 +67,9 @@ func unregisters(s Step) bool {
 }
 
 const (
-	// learnsWithin is how long the kubelet may take to learn that a static pod is gone or a card is well again.
-	learnsWithin = 15 * time.Second
+	// learnsWithin is how long the kubelet may take to learn that a static pod is gone or a card is well again, on a machine
+	// that is busy.
+	learnsWithin = 45 * time.Second
 	// wholeSecond is what the time in a pod's status may be too early.
 	wholeSecond = time.Second
 )

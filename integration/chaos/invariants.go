@@ -175,8 +175,9 @@ func onePortOneContainer(s *Seen) []string {
 
 const (
 	allOnes = "ffffffffffffffffffffffffffffffff"
-	// readSlack is how much later than a card's fault a reading may still tell of it: a line is written after its readings.
-	readSlack = 3 * time.Second
+	// readSlack is how much later than a card's fault a reading may still tell of it: a line is written after its readings,
+	// on a machine that is busy seconds after. Only readings that are errors are excused by it, another function never is.
+	readSlack = 10 * time.Second
 )
 
 // rightFunction holds what containers read against what their pods asked for. A card that is made to misbehave may

@@ -115,7 +115,7 @@ func TestEveryBrokenPromiseIsSeen(t *testing.T) {
 		}, "right-function", nlb0},
 		"a port that cannot be read long after its card's fault": {func(s *Seen) {
 			s.Readings[0].Ports["dfl-port.1"] = "!gone"
-			s.Faulty = []Span{{What: "dfl-fme.0", Begin: at - 20*time.Second, End: at - 10*time.Second}, {What: "dfl-fme.1", Begin: at}}
+			s.Faulty = []Span{{What: "dfl-fme.0", Begin: at - 3*readSlack, End: at - 2*readSlack}, {What: "dfl-fme.1", Begin: at}}
 		}, "right-function", "!gone"},
 		"two containers with one port": {func(s *Seen) {
 			s.Containers[0].Nodes, s.Containers[0].Rules, s.Containers[0].Record = []string{"dfl-port.2"}, []string{"dfl-port.2"}, []string{"dfl-fme.1"}

@@ -129,14 +129,14 @@ func (u *Upgraded) Write(w io.Writer) {
 	}
 }
 
-// verdict holds the slowest roll-outs against the bounds that late has.
+// verdict holds the slowest roll-outs against backLimit.
 func (u *Upgraded) verdict() string {
 	var back, node, gone time.Duration
 	said := "kept in every roll-out"
 	late := 0
 	for _, r := range u.Rollouts {
 		back, node, gone = max(back, r.Back), max(node, r.NodeBack-r.Ready), max(gone, r.Gone, r.NodeGone)
-		if r.late() {
+		if r.late(backLimit) {
 			late++
 			said = fmt.Sprintf("BROKEN in %d of %d roll-outs", late, len(u.Rollouts))
 		}

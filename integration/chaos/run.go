@@ -22,6 +22,8 @@ type Options struct {
 	Log io.Writer
 	// Name is that of the folder which logs are kept in if a promise was broken.
 	Name string
+	// Until ends the run at a violation that it accepts, in the middle of a pause too; nil accepts none.
+	Until func(Violation) bool
 }
 
 // cards of both drivers, with one port and with two. Each is one device in region mode.
@@ -76,6 +78,7 @@ func (s *Scene) run(ctx context.Context, o Options) error {
 	if err := s.install(ctx, o); err != nil {
 		return err
 	}
+	s.until = o.Until
 	looking, stop := context.WithCancel(ctx)
 	looked := make(chan struct{})
 	go func() {
@@ -92,6 +95,8 @@ steps:
 	for i, step := range o.Steps {
 		select {
 		case <-time.After(step.Pause):
+		case <-s.enough:
+			break steps
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

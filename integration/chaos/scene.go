@@ -35,7 +35,8 @@ type Scene struct {
 	books    *books
 	cards    Cards
 	tasks    sync.WaitGroup
-	files    int // that were stored
+	files    int           // that were stored
+	enough   chan struct{} // closed by the violation that until accepts
 
 	mu          sync.Mutex
 	step        int
@@ -54,7 +55,8 @@ type Scene struct {
 	version     string            // of the node image, as it should be
 	report      *Report
 	known       map[string]bool // violations that were told
-	asked       time.Time       // when the kubelet was asked last
+	until       func(Violation) bool
+	asked       time.Time // when the kubelet was asked last
 	holders     map[string][]string
 	stopHunt    context.CancelFunc
 }
@@ -65,6 +67,7 @@ func open(ctx context.Context, c *cluster.Cluster, log io.Writer) (*Scene, error
 		c: c, log: log, began: time.Now(), pods: map[string]Pod{}, unsure: map[string]Pod{}, refused: map[string]string{},
 		books:     newBooks(c.HostPath("var/lib/kubelet/device-plugins/kubelet_internal_checkpoint")),
 		withdrawn: map[string]time.Duration{}, frozen: map[string]func(){}, mapped: map[string]string{}, known: map[string]bool{}, report: newReport(),
+		enough: make(chan struct{}),
 	}
 	var err error
 	if s.nodePid, err = parentOf(c.Kubelet.Process().Pid()); err != nil {
@@ -315,8 +318,13 @@ func (s *Scene) violated(invariant, text string) {
 		return
 	}
 	s.known[key] = true
-	s.report.Violations = append(s.report.Violations, Violation{Step: s.step, Invariant: invariant, Text: text, At: time.Since(s.began)})
+	v := Violation{Step: s.step, Invariant: invariant, Text: text, At: time.Since(s.began)}
+	s.report.Violations = append(s.report.Violations, v)
 	s.say("VIOLATION at step %d of %s: %s", s.step, invariant, text)
+	if s.until != nil && s.until(v) {
+		s.until = nil
+		close(s.enough)
+	}
 }
 
 // begin notes that something begins to be out of order; end that it ends.

@@ -21,8 +21,8 @@ const (
 	// mendLimit bounds the mending: programs are started, on a machine that is busy.
 	mendLimit = 3 * time.Minute
 	// restLimit is within what everything that can run has to run. The kubelet looks at a pod whose start failed again
-	// after ten seconds and more, and so does a controller: a few rounds of both.
-	restLimit = 2 * time.Minute
+	// after ten seconds and more, and so does a controller: a few rounds of both, on a machine that is busy.
+	restLimit = 5 * time.Minute
 	restEvery = 200 * time.Millisecond
 	askLimit  = 5 * time.Second
 )

@@ -46,7 +46,7 @@ func TestDevicesThatComeBackLateAreSeen(t *testing.T) {
 		{Rollout{Back: backLimit + 1, NodeBack: backLimit, Ready: time.Minute}, true},
 		{Rollout{Back: time.Second, NodeBack: time.Second + backLimit + 1, Ready: time.Second}, true},
 	} {
-		if got := c.r.late(); got != c.late {
+		if got := c.r.late(backLimit); got != c.late {
 			t.Errorf("%+v: %v", c.r, got)
 		}
 	}

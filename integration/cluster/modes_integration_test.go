@@ -58,6 +58,7 @@ func TestWithoutAMappingAPodIsRefusedAndToldWhy(t *testing.T) {
 			Resources: map[string]int64{region: 1},
 			Env:       map[string]string{"FPGA_REGION_1": emulator.DefaultInterface, "FPGA_AFU_1": integration.NLB3},
 		}
+		c.WaitAdmitted(pod) // the API server may not have heard of that yet
 		c.Create(pod)
 		c.must(c.Await(t.Context(), podLimit, "the refusal in kubectl describe", func(ctx context.Context) error {
 			r := c.Admin().Try(ctx, "", "describe", "pod", pod.Name, "-n", pod.Namespace)

@@ -5,6 +5,7 @@ package cluster
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -27,6 +28,9 @@ func (c *Test) readsNLB3() {
 	c.Delete(pod)
 }
 
+// patient gives NRI time: a plugin that answers late is cut off, and the runtime does not start its own one again.
+const patient = 20 * time.Second
+
 func TestOverlayForCRIOWithoutNRI(t *testing.T) {
 	t.Parallel()
 	c := kit.Start(t, Options{Runtime: integration.CRIO, NoNRI: true})
@@ -45,7 +49,7 @@ func TestOverlayForAnNRIPluginOfTheRuntime(t *testing.T) {
 			if runtime != integration.Containerd {
 				long(t)
 			}
-			c := kit.Start(t, Options{Runtime: runtime})
+			c := kit.Start(t, Options{Runtime: runtime, NRITimeout: patient})
 			c.StoreBitstream(integration.NLB3)
 			c.InstallInlay(Install{Overlay: "preinstalled-nri"})
 			c.WaitAllocatable(region, 1)
@@ -62,6 +66,7 @@ func TestOverlayForWholeCards(t *testing.T) {
 	c.WaitAllocatable(region, 1)
 	c.Apply("{apiVersion: fpga.intel.com/v2, kind: FpgaRegion, metadata: {name: whole, namespace: default}, spec: {interfaceId: " + emulator.DefaultInterface + "}}\n")
 	pod := PodSpec{Name: "developer", Resources: map[string]int64{"fpga.intel.com/whole": 1}, Script: "ls /dev | grep fme\n" + ReadFunctions}
+	c.WaitAdmitted(pod)
 	c.RunPod(pod)
 	if diff := cmp.Diff(map[string]string{"dfl-port.0": integration.NLB0, "dfl-port.1": integration.NLB0}, c.Ports(pod)); diff != "" {
 		t.Errorf("the pod's log (-want +got):\n%s", diff)

@@ -18,6 +18,7 @@ func TestAPodThatNoNodeHasADeviceForWaitsAndSaysSo(t *testing.T) {
 	c.WaitAllocatable(region, 1)
 	c.Apply(Function("", "elsewhere", integration.OtherInterface, integration.NLB3, "region"))
 	pod := PodSpec{Name: "waits", Resources: map[string]int64{"fpga.intel.com/elsewhere": 1}}
+	c.WaitAdmitted(pod)
 	c.Create(pod)
 	const said = "Insufficient fpga.intel.com/region-" + integration.OtherInterface
 	c.must(c.Await(t.Context(), podLimit, "the scheduler's event in kubectl describe", func(ctx context.Context) error {

@@ -93,13 +93,35 @@ func (c *Cluster) CreatePod(ctx context.Context, s PodSpec) (*corev1.Pod, error)
 // refusedAtAdmission is why a kubelet fails a pod that may run the next time. Just after its start, for one, it counts the devices of pods that have been deleted meanwhile.
 const refusedAtAdmission = "UnexpectedAdmissionError"
 
+// insist creates a pod as a controller would: again, as long as the API server or a webhook is not up to it. What a
+// webhook has judged stays judged.
+func (c *Cluster) insist(ctx context.Context, s PodSpec) error {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for again := false; ; again = true {
+		_, err := c.CreatePod(ctx, s)
+		if again && apierrors.IsAlreadyExists(err) {
+			return nil // by a call that was said to have failed
+		}
+		unable := apierrors.IsInternalError(err) || apierrors.IsServerTimeout(err) || apierrors.IsServiceUnavailable(err)
+		if !unable || strings.Contains(err.Error(), "denied the request") {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
 // KeepPod creates a pod and waits until it runs. As a controller would, it makes the pod anew when the kubelet has
 // refused it at admission; refused has the reasons.
 func (c *Cluster) KeepPod(ctx context.Context, limit time.Duration, s PodSpec) (refused []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for {
-		if _, err := c.CreatePod(ctx, s); err != nil {
+		if err := c.insist(ctx, s); err != nil {
 			return refused, err
 		}
 		var reason string
@@ -241,8 +263,8 @@ func Function(namespace, name, iface, afu, mode string) string {
 		name, cmp.Or(namespace, metav1.NamespaceDefault), afu, iface, mode)
 }
 
-// grantedInARow is how many questions the webhook must answer in a row: which of its replicas is asked is chance.
-const grantedInARow = 4
+// admittedInARow is how many questions must be answered well in a row: which of the webhook's replicas is asked is chance.
+const admittedInARow = 4
 
 // Grant applies a mapping to a namespace and waits until the webhook admits pods by it, which takes it some
 // milliseconds.
@@ -250,16 +272,22 @@ func (c *Cluster) Grant(ctx context.Context, limit time.Duration, namespace, nam
 	if r := c.Admin().Try(ctx, Function(namespace, name, emulator.DefaultInterface, afu, mode), "apply", "-f", "-"); r.Err != nil {
 		return r.Err
 	}
-	pod := PodSpec{Name: "asks-for-" + name, Namespace: namespace, Resources: map[string]int64{"fpga.intel.com/" + name: 1}}.Pod()
-	granted := 0
-	return c.Await(ctx, limit, "mapping "+name, func(ctx context.Context) error {
+	asks := PodSpec{Name: "asks-for-" + name, Namespace: namespace, Resources: map[string]int64{"fpga.intel.com/" + name: 1}}
+	return c.AwaitAdmitted(ctx, limit, asks)
+}
+
+// AwaitAdmitted waits until a pod would be admitted, whichever of the webhook's replicas is asked. It creates none.
+func (c *Cluster) AwaitAdmitted(ctx context.Context, limit time.Duration, s PodSpec) error {
+	pod := s.Pod()
+	admitted := 0
+	return c.Await(ctx, limit, "admission of pod "+s.Name, func(ctx context.Context) error {
 		_, err := c.client.CoreV1().Pods(pod.Namespace).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		if err != nil {
-			granted = 0
+			admitted = 0
 			return err
 		}
-		if granted++; granted < grantedInARow {
-			return fmt.Errorf("granted %d times", granted)
+		if admitted++; admitted < admittedInARow {
+			return fmt.Errorf("admitted %d times", admitted)
 		}
 		return nil
 	})

@@ -71,6 +71,12 @@ func (c *Test) Grant(namespace, name, afu, mode string) {
 	c.must(c.Cluster.Grant(c.t.Context(), podLimit, namespace, name, afu, mode))
 }
 
+// WaitAdmitted waits until a pod would be admitted; see AwaitAdmitted.
+func (c *Test) WaitAdmitted(s PodSpec) {
+	c.t.Helper()
+	c.must(c.AwaitAdmitted(c.t.Context(), podLimit, s))
+}
+
 // InstallInlay installs Inlay and waits until all of its pods are ready.
 func (c *Test) InstallInlay(i Install) {
 	c.t.Helper()

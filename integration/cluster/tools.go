@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 
 	"github.com/inlay-project/inlay/integration"
 	"github.com/inlay-project/inlay/integration/components"
@@ -29,9 +30,11 @@ type Tools struct {
 	// Images is the folder of Inlay's own images, NAME.tar.
 	Images string
 
-	dir   string
-	log   io.Writer
-	paths map[string]string
+	dir string
+	log io.Writer
+
+	mu    sync.Mutex
+	paths map[string]string // tests that run at once add to it
 }
 
 // ToolOptions choose what is tested.
@@ -106,12 +109,16 @@ func (t *Tools) ensure(ctx context.Context, names ...string) error {
 		return err
 	}
 	paths, err := cache.Ensure(ctx, names...)
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	maps.Copy(t.paths, paths)
 	return err
 }
 
 // Path is where a program is.
 func (t *Tools) Path(name string) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	return cmp.Or(t.paths[name], filepath.Join("/usr/bin", name))
 }
 
@@ -125,12 +132,15 @@ func sourceTree(ctx context.Context) (string, error) {
 }
 
 func (t *Tools) compile(ctx context.Context, name, folder string) error {
-	t.paths[name] = filepath.Join(t.dir, name)
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", t.paths[name], module+"/"+folder)
+	program := filepath.Join(t.dir, name)
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, module+"/"+folder)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build %s: %w\n%s", folder, err, out)
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.paths[name] = program
 	return nil
 }
 

@@ -33,7 +33,7 @@ func TestTheUninstallJobLeavesNothingOfOtherOverlays(t *testing.T) {
 	for overlay, options := range map[string]Options{
 		"all":              {},
 		"crio-hooks":       {Runtime: integration.CRIO, NoNRI: true},
-		"preinstalled-nri": {},
+		"preinstalled-nri": {NRITimeout: patient},
 	} {
 		t.Run(overlay, func(t *testing.T) {
 			t.Parallel()

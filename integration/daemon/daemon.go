@@ -40,7 +40,7 @@ type Daemon struct {
 // something else at the same time.
 const (
 	startLimit = 60 * time.Second
-	stopGrace  = 10 * time.Second
+	stopGrace  = 30 * time.Second
 	podsLimit  = 60 * time.Second
 )
 

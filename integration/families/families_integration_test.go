@@ -13,7 +13,6 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/inlay-project/inlay/deviceplugins/racktest"
-	"github.com/inlay-project/inlay/fpga/emulator"
 	"github.com/inlay-project/inlay/integration"
 	"github.com/inlay-project/inlay/integration/cluster"
 )
@@ -42,7 +41,7 @@ func TestAllFamiliesOnOneNode(t *testing.T) {
 // numbered over all of them.
 func (n *node) givesAllToOneContainer() {
 	n.t.Helper()
-	n.Apply(cluster.Function("", "nlb3", emulator.DefaultInterface, integration.NLB3, "region"))
+	n.Grant("", "nlb3", integration.NLB3, "region")
 	asked := map[string]int64{
 		"gpu.intel.com/xe": 2, "gpu.intel.com/i915": 1, "npu.intel.com/accel": 1, "qat.intel.com/cy": 2, "qat.intel.com/dc": 1,
 		"sgx.intel.com/enclave": 1, "dsa.intel.com/wq-user-dedicated": 1, "iaa.intel.com/wq-user-dedicated": 1, "dlb.intel.com/pf": 1,

@@ -59,8 +59,12 @@ type LauncherOptions struct {
 	Log string
 }
 
-// replyTimeout bounds the shell's answer, which takes a fork and nothing else.
-const replyTimeout = 20 * time.Second
+const (
+	// replyTimeout bounds the shell's answer, which takes a fork and nothing else.
+	replyTimeout = 20 * time.Second
+	// firstTimeout bounds the first one, which comes after the start of the prefix, the mounts and Setup.
+	firstTimeout = 90 * time.Second
+)
 
 // NewLauncher starts the shell, and the prefix with it.
 func NewLauncher(ctx context.Context, o LauncherOptions) (*Launcher, error) {
@@ -97,7 +101,7 @@ func NewLauncher(ctx context.Context, o LauncherOptions) (*Launcher, error) {
 	}
 	l := &Launcher{shell: shell, in: in, replies: make(chan reply, 1), exited: make(chan struct{}), log: o.Log}
 	go l.read(out)
-	line, err := l.ask(ctx, o.setup()+"echo ready || echo failed")
+	line, err := l.ask(ctx, o.setup()+"echo ready || echo failed", firstTimeout)
 	if err == nil && line != "ready" {
 		err = fmt.Errorf("the shell answered %q", line)
 	}
@@ -106,7 +110,7 @@ func NewLauncher(ctx context.Context, o LauncherOptions) (*Launcher, error) {
 		return nil, errors.Join(fmt.Errorf("launcher: %s: %w\n%s", strings.Join(args, " "), err, tail), l.Close(ctx))
 	}
 	if o.PrivatePIDs {
-		if l.pids, err = l.ask(ctx, "readlink /proc/self/ns/pid"); err != nil {
+		if l.pids, err = l.ask(ctx, "readlink /proc/self/ns/pid", replyTimeout); err != nil {
 			return nil, errors.Join(fmt.Errorf("launcher: %w", err), l.Close(ctx))
 		}
 	}
@@ -147,7 +151,7 @@ func (l *Launcher) Start(ctx context.Context, c Command) (*Process, error) {
 	// shell's child execs env, which execs the program. cd keeps a mount that is to
 	// be taken down from being somebody's working folder.
 	line := fmt.Sprintf("cd %s\n%s </dev/null >>%s 2>&1 & echo $!", quote(filepath.Dir(c.Log)), strings.Join(words, " "), quote(c.Log))
-	answer, err := l.ask(ctx, line)
+	answer, err := l.ask(ctx, line, replyTimeout)
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", c.Name, err)
 	}
@@ -210,7 +214,7 @@ func (l *Launcher) Close(ctx context.Context) error {
 }
 
 // ask sends one command line and returns the one line that it prints.
-func (l *Launcher) ask(ctx context.Context, line string) (string, error) {
+func (l *Launcher) ask(ctx context.Context, line string, limit time.Duration) (string, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if _, err := io.WriteString(l.in, line+"\n"); err != nil {
@@ -221,8 +225,8 @@ func (l *Launcher) ask(ctx context.Context, line string) (string, error) {
 		return r.line, r.err
 	case <-ctx.Done():
 		return "", ctx.Err()
-	case <-time.After(replyTimeout):
-		return "", fmt.Errorf("no answer from the shell within %v", replyTimeout)
+	case <-time.After(limit):
+		return "", fmt.Errorf("no answer from the shell within %v", limit)
 	}
 }
 

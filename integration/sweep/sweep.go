@@ -32,11 +32,12 @@ func Sweep(ctx context.Context, cgroupParent string, arguments ...string) error 
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	groups, err := cgroups(cgroupParent)
-	if err != nil {
-		return fmt.Errorf("sweep: %w", err)
-	}
-	err = process.Poll(ctx, func() error {
+	err := process.Poll(ctx, func() error {
+		// Anew each time: what is about to end may still make some.
+		groups, err := cgroups(cgroupParent)
+		if err != nil {
+			return err
+		}
 		left := append(withArguments(arguments), members(groups)...)
 		if err := process.KillAll(left); err != nil {
 			return process.Permanent(err)
@@ -44,23 +45,17 @@ func Sweep(ctx context.Context, cgroupParent string, arguments ...string) error 
 		if len(left) > 0 {
 			return fmt.Errorf("processes %v are still there", left)
 		}
+		slices.Reverse(groups) // children before parents
+		for _, dir := range groups {
+			// A cgroup stays busy for a moment after its last process has gone.
+			if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("sweep: %w", err)
-	}
-	slices.Reverse(groups) // children before parents
-	for _, dir := range groups {
-		// A cgroup stays busy for a moment after its last process has gone.
-		err := process.Poll(ctx, func() error {
-			if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
-			return nil
-		})
-		if err != nil {
-			return fmt.Errorf("sweep: %w", err)
-		}
 	}
 	return nil
 }
