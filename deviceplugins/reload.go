@@ -11,12 +11,11 @@ import (
 	"path/filepath"
 	"sync"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/inlay-project/inlay/deviceplugins/config"
 	"github.com/inlay-project/inlay/deviceplugins/plugin"
 	"github.com/inlay-project/inlay/internal/atomicfile"
 	"github.com/inlay-project/inlay/internal/observe"
+	"github.com/inlay-project/inlay/internal/regularfile"
 )
 
 // lastGood is the copy in the state folder of the last file that could be used, so that a mistake in a file does not take
@@ -37,36 +36,16 @@ func (o *options) configText() ([]byte, error) {
 
 // readBounded reads a regular file; never nil without an error.
 func readBounded(file string) ([]byte, error) {
-	f, err := os.OpenFile(file, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0) // the open of a FIFO would wait for a writer
+	f, err := regularfile.Open(file)
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
 	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("configuration: %w", err)
-	}
-	if !st.Mode().IsRegular() {
-		return nil, fmt.Errorf("configuration: %s is a %s, not a regular file", file, kindOf(st.Mode()))
-	}
 	text, err := io.ReadAll(io.LimitReader(f, config.MaxFile+1))
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
 	return text, nil
-}
-
-// kindOf names what is in the place of a file.
-func kindOf(mode fs.FileMode) string {
-	switch mode.Type() {
-	case fs.ModeDir:
-		return "folder"
-	case fs.ModeNamedPipe:
-		return "FIFO"
-	case fs.ModeSocket:
-		return "socket"
-	}
-	return "device"
 }
 
 // source is the configuration file over time.

@@ -13,11 +13,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/inlay-project/inlay/internal/regularfile"
 )
 
 // Format is the newest format that this program understands.
@@ -87,7 +86,7 @@ var (
 // Read reads a policy file. maxAge 0 is no limit; no file is young enough for a negative one. On any error nothing is
 // granted.
 func Read(path string, maxAge time.Duration, now time.Time) (*Policy, error) {
-	f, err := open(path)
+	f, err := regularfile.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %s", ErrMissing, path)
 	}
@@ -110,40 +109,6 @@ func Read(path string, maxAge time.Duration, now time.Time) (*Policy, error) {
 		return nil, fmt.Errorf("%w: %s", err, path)
 	}
 	return p, nil
-}
-
-// open waits for nobody: opening a FIFO would last until somebody writes into it, and reading a device has no end. The
-// first look names what cannot be opened, such as a socket; the second holds for what was opened.
-func open(path string) (*os.File, error) {
-	if err := regular(path, os.Stat); err != nil {
-		return nil, err
-	}
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
-	if err != nil {
-		return nil, err
-	}
-	if err := regular(path, func(string) (fs.FileInfo, error) { return f.Stat() }); err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
-}
-
-func regular(path string, stat func(path string) (fs.FileInfo, error)) error {
-	st, err := stat(path)
-	if err != nil || st.Mode().IsRegular() {
-		return err
-	}
-	kind := "device"
-	switch st.Mode().Type() {
-	case fs.ModeDir:
-		kind = "folder"
-	case fs.ModeNamedPipe:
-		kind = "FIFO"
-	case fs.ModeSocket:
-		kind = "socket"
-	}
-	return fmt.Errorf("%s is a %s, not a regular file", path, kind)
 }
 
 // checkAge refuses a file from the future too: the clock was set back, so how old the file is nobody knows, and it
