@@ -311,18 +311,22 @@ func TestAPortThatFailsDoesNotCutAnotherOneShort(t *testing.T) {
 	l.wantPRs(map[string]int{"dfl-port.0": 1, "dfl-port.1": 2})
 }
 
-// holdOpen keeps a port open as a workload would, for a while.
-const holdOpen = `(exec 3<>"$INLAY_HOST_ROOT/dev/%s"; exec sleep %s) & sleep 0.3
+// holdOpen keeps a port open as a workload would, for some seconds or until the script ends.
+const holdOpen = `held="$INLAY_HOST_ROOT/held.$$"
+(exec 3<>"$INLAY_HOST_ROOT/dev/%s"; : >"$held"; exec sleep %s) >/dev/null 2>&1 &
+holder=$!
+trap 'kill "$holder" 2>/dev/null' EXIT
+until [ -e "$held" ]; do sleep 0.02; done
 `
 
 // Who holds it is told as far as /proc shows; what other tests of this machine hold under the same name may be among them.
 func TestAPortInUseIsWaitedForAndItsHolderNamed(t *testing.T) {
 	l := newLive(t, "dfl")
 	l.put(nlb3)
-	line := l.script(fmt.Sprintf(holdOpen, "dfl-port.0", "2") + `exec "$hook" program --timeout 300ms ` + pairFlag("dfl-port.0", card0, nlb3))
+	line := l.script(fmt.Sprintf(holdOpen, "dfl-port.0", "30") + `"$hook" program --timeout 300ms ` + pairFlag("dfl-port.0", card0, nlb3))
 	want(t, line, "inlay-hook: port dfl-port.0: function "+nlb3+": in use by …: gave up after 300ms")
 	l.wantPRs(map[string]int{})
-	line = l.script(fmt.Sprintf(holdOpen, "dfl-port.0", "1") + `exec "$hook" program --timeout 10s ` + pairFlag("dfl-port.0", card0, nlb3))
+	line = l.script(fmt.Sprintf(holdOpen, "dfl-port.0", "3") + `"$hook" program --timeout 20s ` + pairFlag("dfl-port.0", card0, nlb3))
 	want(t, line, "")
 	l.wantPRs(map[string]int{"dfl-port.0": 1})
 	if e := l.journal(); e[len(e)-1].Waited < 500*time.Millisecond {
@@ -337,16 +341,16 @@ func TestWithoutARecordAPortThatAnotherProcessHasOpenIsNeverProgrammed(t *testin
 	run := func(env []string, devices []device, hold, timeout string) string {
 		t.Helper()
 		ctr := container{env: env, devices: devices}
-		cmd := l.command(ctr.state(t), fmt.Sprintf(holdOpen, "dfl-port.0", hold)+`exec "$hook" --timeout `+timeout)
+		cmd := l.command(ctr.state(t), fmt.Sprintf(holdOpen, "dfl-port.0", hold)+`"$hook" --timeout `+timeout)
 		out, _ := cmd.CombinedOutput()
 		return strings.TrimSpace(string(out))
 	}
 	all := []device{port(0), port(1), fme(0), fme(1)}
-	want(t, run(asks(nlb3), all, "1", "5s"), "")
+	want(t, run(asks(nlb3), all, "30", "20s"), "")
 	l.wantPRs(map[string]int{"dfl-port.1": 1})
-	want(t, run(asks(nlb3), all[:1], "2", "300ms"), "function "+nlb3+": 0 free ports…dfl-port.0 is in use by …: gave up after 300ms")
+	want(t, run(asks(nlb3), all[:1], "30", "300ms"), "function "+nlb3+": 0 free ports…dfl-port.0 is in use by …: gave up after 300ms")
 	l.wantPRs(map[string]int{"dfl-port.1": 1})
-	want(t, run(asks(nlb3, nlb3), all, "1", "10s"), "") // it waits until there are enough
+	want(t, run(asks(nlb3, nlb3), all, "3", "20s"), "") // it waits until there are enough
 	// The first container had the FMEs too, so what it left in port 1 is not believed.
 	l.wantPRs(map[string]int{"dfl-port.0": 1, "dfl-port.1": 2})
 }
