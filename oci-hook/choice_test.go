@@ -20,15 +20,15 @@ func TestAHookThatIsChoosingIsWaitedForAndSaid(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctr := container{env: asks(nlb3), devices: []device{port(0)}}
-	run := func() string {
-		out, _ := l.command(ctr.state(t), `exec "$hook" --timeout 300ms`).CombinedOutput()
+	run := func(timeout string) string {
+		out, _ := l.command(ctr.state(t), `exec "$hook" --timeout `+timeout).CombinedOutput()
 		return string(out)
 	}
-	want(t, run(), "another hook is choosing ports: gave up after 300ms")
+	want(t, run("1s"), "another hook is choosing ports: gave up after 1s")
 	l.wantPRs(map[string]int{})
 	if err := other.Close(); err != nil {
 		t.Fatal(err)
 	}
-	want(t, run(), "")
+	want(t, run("20s"), "")
 	l.wantPRs(map[string]int{"dfl-port.0": 1})
 }

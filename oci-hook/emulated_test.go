@@ -323,8 +323,8 @@ until [ -e "$held" ]; do sleep 0.02; done
 func TestAPortInUseIsWaitedForAndItsHolderNamed(t *testing.T) {
 	l := newLive(t, "dfl")
 	l.put(nlb3)
-	line := l.script(fmt.Sprintf(holdOpen, "dfl-port.0", "30") + `"$hook" program --timeout 300ms ` + pairFlag("dfl-port.0", card0, nlb3))
-	want(t, line, "inlay-hook: port dfl-port.0: function "+nlb3+": in use by …: gave up after 300ms")
+	line := l.script(fmt.Sprintf(holdOpen, "dfl-port.0", "30") + `"$hook" program --timeout 2s ` + pairFlag("dfl-port.0", card0, nlb3))
+	want(t, line, "inlay-hook: port dfl-port.0: function "+nlb3+": in use by …: gave up after 2s")
 	l.wantPRs(map[string]int{})
 	line = l.script(fmt.Sprintf(holdOpen, "dfl-port.0", "3") + `"$hook" program --timeout 20s ` + pairFlag("dfl-port.0", card0, nlb3))
 	want(t, line, "")
@@ -348,7 +348,7 @@ func TestWithoutARecordAPortThatAnotherProcessHasOpenIsNeverProgrammed(t *testin
 	all := []device{port(0), port(1), fme(0), fme(1)}
 	want(t, run(asks(nlb3), all, "30", "20s"), "")
 	l.wantPRs(map[string]int{"dfl-port.1": 1})
-	want(t, run(asks(nlb3), all[:1], "30", "300ms"), "function "+nlb3+": 0 free ports…dfl-port.0 is in use by …: gave up after 300ms")
+	want(t, run(asks(nlb3), all[:1], "30", "2s"), "function "+nlb3+": 0 free ports…dfl-port.0 is in use by …: gave up after 2s")
 	l.wantPRs(map[string]int{"dfl-port.1": 1})
 	want(t, run(asks(nlb3, nlb3), all, "3", "20s"), "") // it waits until there are enough
 	// The first container had the FMEs too, so what it left in port 1 is not believed.
