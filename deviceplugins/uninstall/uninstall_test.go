@@ -310,9 +310,9 @@ func TestWhatCannotBeTakenAwayKeepsWhatComesAfterIt(t *testing.T) {
 	}
 }
 
-// What a family has on the host beside sockets is needed again by its pods; what another plugin serves may need it too.
-func TestWhatOthersStillNeedStaysUntilTheyAreGone(t *testing.T) {
-	h := newTree(t)
+// startKubelet starts a kubelet in the tree that ends with the test.
+func startKubelet(t *testing.T, h *tree) *kubelet.Kubelet {
+	t.Helper()
 	k, err := kubelet.Start(h.path("var/lib/kubelet"))
 	if err != nil {
 		t.Fatal(err)
@@ -322,6 +322,13 @@ func TestWhatOthersStillNeedStaysUntilTheyAreGone(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	return k
+}
+
+// What a family has on the host beside sockets is needed again by its pods; what another plugin serves may need it too.
+func TestWhatOthersStillNeedStaysUntilTheyAreGone(t *testing.T) {
+	h := newTree(t)
+	k := startKubelet(t, h)
 	const file, other, links = "run/cdi/intel.cdi.k8s.io-gpu-card0.yaml", "run/cdi/intel.cdi.k8s.io-sgx-efivarfs.yaml", "run/inlay/gpu/by-path/card0"
 	h.put(file, "kind: intel.cdi.k8s.io/gpu\n")
 	h.put(other, "kind: intel.cdi.k8s.io/sgx\n")
@@ -363,15 +370,7 @@ func TestWhatOthersStillNeedStaysUntilTheyAreGone(t *testing.T) {
 // A Job that refuses is not made anew by itself.
 func TestAKubeletThatDoesNotAnswerAtOnceIsAskedAgain(t *testing.T) {
 	h := newTree(t)
-	k, err := kubelet.Start(h.path("var/lib/kubelet"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := k.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	k := startKubelet(t, h)
 	root, err := hostfs.New(h.dir)
 	if err != nil {
 		t.Fatal(err)
