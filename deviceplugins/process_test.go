@@ -220,7 +220,7 @@ func TestANodeThatComesOrGoesIsToldWithin50Milliseconds(t *testing.T) {
 	lists(t, limit, k, region, 2, "dfl-fme.0", "dfl-fme.1")
 	node := root + "/dev/dfl-fme.1"
 	promise := 50 * time.Millisecond
-	if raceEnabled {
+	if childtest.Race {
 		promise = time.Second
 	}
 	gone, back := time.Hour, time.Hour // each at its best

@@ -33,16 +33,9 @@ func installedNode(t *testing.T) string {
 	return root
 }
 
-// uninstalls runs uninstall-host, and again where a busy machine's kubelet was too slow for it.
-func uninstalls(t *testing.T, root string, args ...string) (r ran) {
+func uninstalls(t *testing.T, root string, args ...string) ran {
 	t.Helper()
-	for range 3 {
-		r = run(t, append([]string{"uninstall-host", "--host-root", root}, args...))
-		if !strings.Contains(r.stderr, "deadline exceeded") {
-			break
-		}
-	}
-	return r
+	return run(t, append([]string{"uninstall-host", "--host-root", root}, args...))
 }
 
 func TestUninstallIsRefusedWhileSomebodyNeedsUs(t *testing.T) {

@@ -17,8 +17,8 @@ AdmissionReview on standard output, by the same code as serve. It needs no clust
 
 An answer that denies is an answer: the exit code is 0, also if the pod is malformed. What is no AdmissionReview is
 denied too, and the exit code is then 1 with the reason on standard error: another object, no JSON from the first byte
-to the last, more than 8 MiB, or more than 300 levels deep, which is read no further. A mapping that leads nowhere is a warning there, and so is an object among the
-mappings that is of another API group.`
+to the last, more than 8 MiB, or more than 300 levels deep, which is read no further. A mapping that leads nowhere is
+a warning there, and so is an object among the mappings that is of another API group.`
 
 func mutateCommand() *cobra.Command {
 	f := &files{}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/inlay-project/inlay/deviceplugins/plugin"
+	"github.com/inlay-project/inlay/internal/childtest"
 )
 
 // switches counts the voluntary context switches of all threads of this process.
@@ -60,7 +61,7 @@ func TestAuditIsCheap(t *testing.T) {
 	t.Logf("%.2f voluntary context switches an audit", each)
 	// The promise, 30 a minute, is measured by make bench. Here a machine under load may double what an audit costs; one
 	// timer or goroutine that wakes between audits costs more than that.
-	if each > 8 && !raceEnabled {
+	if each > 8 && !childtest.Race {
 		t.Errorf("%.2f voluntary context switches an audit: something ticks between the audits", each)
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/inlay-project/inlay/deviceplugins/plugin"
 	"github.com/inlay-project/inlay/deviceplugins/plugin/kubelettest"
+	"github.com/inlay-project/inlay/internal/childtest"
 )
 
 // most is how many devices of one resource the promises are about: 64 cards in 64 shares.
@@ -76,7 +77,7 @@ func TestAListOf4096DevicesIsOneMessageAndFast(t *testing.T) {
 		best = min(best, b.flips(list, round))
 	}
 	t.Logf("%d devices: %d bytes, a change is at the kubelet after %v", most, size, best)
-	if best > sendPromise && !raceEnabled {
+	if best > sendPromise && !childtest.Race {
 		t.Errorf("a change of one of %d devices is at the kubelet after %v at best, promised are %v", most, best, sendPromise)
 	}
 }

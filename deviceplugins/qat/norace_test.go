@@ -1,5 +1,0 @@
-//go:build !race
-
-package qat_test
-
-const raceEnabled = false

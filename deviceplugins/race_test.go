@@ -1,6 +1,0 @@
-//go:build race
-
-package main
-
-// raceEnabled: times are several times longer, those of the program too.
-const raceEnabled = true
