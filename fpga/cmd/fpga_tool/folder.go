@@ -89,12 +89,20 @@ func (f folder) sweep() {
 		if err != nil {
 			continue
 		}
-		var st unix.Stat_t
-		if unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) == nil && unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG {
+		// With the lock the name is looked up again: the copy that was opened may have got its name since, and another
+		// install may have begun one in its place.
+		if unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) == nil && f.names(name, fd) {
 			_ = unix.Unlinkat(f.fd(), name, 0)
 		}
 		unix.Close(fd)
 	}
+}
+
+// names tells whether a name is that of an open regular file.
+func (f folder) names(name string, fd int) bool {
+	var named, open unix.Stat_t
+	return unix.Fstatat(f.fd(), name, &named, unix.AT_SYMLINK_NOFOLLOW) == nil && unix.Fstat(fd, &open) == nil &&
+		open.Mode&unix.S_IFMT == unix.S_IFREG && named.Dev == open.Dev && named.Ino == open.Ino
 }
 
 // create makes a temporary file for a name, locked as long as it is open.
