@@ -121,9 +121,9 @@ func TestAKubeletThatDoesNotAnswerIsAnError(t *testing.T) {
 		says   string
 	}{
 		"nobody listens":          {podresources.Client{Socket: filepath.Join(t.TempDir(), "none.sock")}, t.Context(), "none.sock"},
-		"it is slow":              {slow, t.Context(), "deadline exceeded"},
-		"the caller is impatient": {slow, ctx, "context canceled"},
-		"it is deaf":              {podresources.Client{Socket: deaf}, t.Context(), "deadline exceeded"},
+		"it is slow":              {slow, t.Context(), "DeadlineExceeded"},
+		"the caller is impatient": {slow, ctx, "Canceled"},
+		"it is deaf":              {podresources.Client{Socket: deaf}, t.Context(), "DeadlineExceeded"},
 		"no socket":               {podresources.Client{}, t.Context(), "connection error"},
 	} {
 		began := time.Now()
