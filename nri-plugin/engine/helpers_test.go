@@ -148,7 +148,7 @@ func (r *running) awaitStatus(t testing.TB, what string, is func(nristatus.Statu
 
 func (r *running) awaitSynchronized(t testing.TB) time.Duration {
 	t.Helper()
-	return r.awaitStatus(t, "synchronized", func(s nristatus.Status) bool { return s.Synchronized })
+	return r.awaitStatus(t, "synchronized", func(s nristatus.Status) bool { return s.Connected && s.Synchronized })
 }
 
 func waitPlugins(t testing.TB, r *enginetest.Runtime, n int) {
