@@ -24,7 +24,12 @@ func helpOpen(root string, args []string) error {
 		return err
 	}
 	var errno unix.Errno
-	if _, err := openNode(root, "dfl-port.0", flags); err != nil && !errors.As(err, &errno) {
+	if flags == unix.O_EXCL && want == 0 {
+		_, err = openAlone(root, "dfl-port.0")
+	} else {
+		_, err = openNode(root, "dfl-port.0", flags)
+	}
+	if err != nil && !errors.As(err, &errno) {
 		return err
 	}
 	return expect("open", errno, unix.Errno(want))

@@ -216,8 +216,8 @@ func helpOpens(root string, _ []string) error {
 		return fmt.Errorf("O_EXCL beside a duplicate: %v", err)
 	}
 	unix.Close(duplicate)
-	for range 100 { // the last close counts at once
-		fd, err := openNode(root, node, unix.O_EXCL)
+	for range 100 { // the last close counts
+		fd, err := openAlone(root, node)
 		if err != nil {
 			return fmt.Errorf("O_EXCL alone: %w", err)
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -210,6 +211,17 @@ func ioctlBytes(fd int, request uint32, arg []byte) error {
 
 func openNode(root, name string, flags int) (int, error) {
 	return unix.Open(filepath.Join(root, "dev", name), unix.O_RDWR|unix.O_CLOEXEC|flags, 0)
+}
+
+// openAlone opens with O_EXCL. A process that looks at all open files of the machine keeps a closed one for a moment.
+func openAlone(root, name string) (fd int, err error) {
+	for range 1000 {
+		if fd, err = openNode(root, name, unix.O_EXCL); !errors.Is(err, unix.EBUSY) {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return fd, err
 }
 
 // prArgument is struct fme_port_pr of either driver; OPAE's has the status behind it.

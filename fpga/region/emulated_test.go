@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/inlay-project/inlay/fpga"
 	"github.com/inlay-project/inlay/fpga/card"
 	"github.com/inlay-project/inlay/fpga/emulator"
@@ -258,17 +260,24 @@ func (n *node) consistent(req region.Request) {
 	n.free(req.Port)
 }
 
-// free checks that port and lock can be had at once.
+// free checks that port and lock can be had, at once but for the moment for which a look at all open files of the machine
+// (Holder's, a neighbour's) keeps a closed one.
 func (n *node) free(port string) {
 	n.Helper()
 	fme, p := n.port(port)
-	f, err := os.OpenFile(n.Root.Join(p.Node), os.O_RDWR|os.O_EXCL, 0)
+	var f *os.File
+	var err error
+	for end := time.Now().Add(time.Second); ; time.Sleep(time.Millisecond) {
+		if f, err = os.OpenFile(n.Root.Join(p.Node), os.O_RDWR|os.O_EXCL, 0); !errors.Is(err, unix.EBUSY) || time.Now().After(end) {
+			break
+		}
+	}
 	if err != nil {
 		n.Errorf("port %s is not free: %v", port, err)
 	} else {
 		f.Close()
 	}
-	out, err := exec.Command("flock", "-n", filepath.Join(n.RunDir, "lock-"+fme.PCI.Address), "true").CombinedOutput()
+	out, err := exec.Command("flock", "-w", "1", filepath.Join(n.RunDir, "lock-"+fme.PCI.Address), "true").CombinedOutput()
 	if _, missing := exec.LookPath("flock"); missing == nil && err != nil {
 		n.Errorf("the lock of %s is held: %v %s", fme.Name, err, out)
 	}
