@@ -29,7 +29,7 @@ const (
 
 // aocx is an AOCX file's outside: nothing is gunzipped yet.
 type aocx struct {
-	hash                   fpga.FunctionID // "" if the section is missing
+	hash                   fpga.FunctionID // "" if the section is missing or empty
 	board, target, version string
 	gz                     section
 	programmable           bool // there is a .acl.fpga.bin
@@ -52,7 +52,7 @@ func readAOCX(src io.ReaderAt, length int64) (aocx, error) {
 			return aocx{}, err
 		}
 	}
-	if _, there := outer[sectionHash]; there {
+	if hash != "" {
 		if a.hash, err = fpga.ParseFunctionID(hash); err != nil {
 			return aocx{}, invalid("section %s: %w", sectionHash, err)
 		}

@@ -131,6 +131,7 @@ func TestAOCXChecks(t *testing.T) {
 	runFormatTests(t, bitstream.AOCX, map[string]formatTest{
 		"valid":                       {content: bt.AOCX{}.Bytes()},
 		"hash with white space round": {content: bt.AOCX{Hash: " " + bt.Hash + "\n\x00"}.Bytes()},
+		"hash of white space alone":   {content: bt.AOCX{Hash: " \n"}.Bytes()},
 		"payload as large as allowed": {content: big, max: 9000},
 		"payload too large":           {content: big, max: 8999, kind: bitstream.ErrTooLarge, text: "unpacks to more than"},
 		"two gzip members":            {content: bt.AOCX{Gzip: append(bt.Gzip(gbs[:30]), bt.Gzip(gbs[30:])...)}.Bytes()},

@@ -133,13 +133,23 @@ func numbered(name, prefix string) bool {
 	return err == nil && strconv.FormatUint(n, 10) == rest
 }
 
-// ReadAFU reads the id of the function that a port holds; the error wraps EBUSY while the port is being programmed.
+// NoIDError says that what a port shows is no id: it holds nothing that has a name.
+type NoIDError struct{ error }
+
+func (e NoIDError) Unwrap() error { return e.error }
+
+// ReadAFU reads the id of the function that a port holds; the error wraps EBUSY while the port is being programmed, and is
+// a NoIDError if what can be read is none.
 func ReadAFU(root *hostfs.Root, portDir string) (fpga.AFUID, error) {
 	text, err := root.ReadAttr(path.Join(portDir, "afu_id"))
 	if err != nil {
 		return "", err
 	}
-	return fpga.ParseAFUID(text)
+	afu, err := fpga.ParseAFUID(text)
+	if err != nil {
+		return "", NoIDError{err}
+	}
+	return afu, nil
 }
 
 // ManagerStatus reads what the FPGA manager of an FME says of its last job; "" if it says nothing.

@@ -178,10 +178,17 @@ func TestADeviceThatCannotBeFoundSaysWhy(t *testing.T) {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
-	twins := golden(t, "second-fme")
+	twins := golden(t, "port-number-twice")
 	for name, other := range map[string]string{"dfl-port.0": "dfl-port.1", "dfl-port.1": "dfl-port.0"} {
 		_, _, err := card.FindPort(twins, name)
 		if want := name + ": " + other + " has port number 0 too"; !errors.Is(err, fpga.ErrNoDevice) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", name, err, want)
+		}
+	}
+	two := golden(t, "second-fme")
+	for _, name := range []string{"dfl-fme.0", "dfl-fme.1", "dfl-port.0", "dfl-port.1"} {
+		_, err := card.FindFME(two, name)
+		if want := name + ": its card 0000:3b:00.0 has the FMEs dfl-fme.0, dfl-fme.1"; !errors.Is(err, fpga.ErrNoDevice) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", name, err, want)
 		}
 	}

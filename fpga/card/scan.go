@@ -39,14 +39,22 @@ func (s *scan) skip(path string, format string, args ...any) {
 // driver reads the FMEs and ports that one driver has at the places given.
 func (s *scan) driver(l fpga.Layout, places []place) {
 	first := len(s.inv.FMEs)
+	names := map[string][]string{} // card → its FMEs
+	for _, p := range places {
+		if !p.port {
+			names[p.card] = append(names[p.card], p.name)
+		}
+	}
 	fmes := map[string]int{}    // card → index in inv.FMEs
-	sick := map[string]string{} // card → its FME that cannot be used, and why
+	sick := map[string]string{} // card → why its ports cannot be used
 	for _, p := range places {
 		if p.port {
 			continue
 		}
-		if other, taken := fmes[p.card]; taken {
-			s.skip(p.dir, "card %s has a second FME beside %s", p.card, s.inv.FMEs[other].Name)
+		// A card has one. Of several nobody knows which one's a port is, and a PR on another's would program that one's port.
+		if all := names[p.card]; len(all) > 1 {
+			sick[p.card] = fmt.Sprintf("its card %s has the FMEs %s: none of them is used", p.card, strings.Join(all, ", "))
+			s.skip(p.dir, "%s", sick[p.card])
 			continue
 		}
 		fme, err := s.fme(l, p)
@@ -159,7 +167,23 @@ func (s *scan) places(l fpga.Layout) []place {
 			found = append(found, p)
 		}
 	}
-	return found
+	return s.unique(found)
+}
+
+// unique leaves out devices that share a name: a node and a resource's device can be one of them only, and nobody knows
+// which.
+func (s *scan) unique(places []place) []place {
+	many := map[string]int{}
+	for _, p := range places {
+		many[p.name]++
+	}
+	return slices.DeleteFunc(places, func(p place) bool {
+		if many[p.name] == 1 {
+			return false
+		}
+		s.skip(p.dir, "%d devices are named %s: none of them is used", many[p.name], p.name)
+		return true
+	})
 }
 
 // node reads the number of a device and compares it with its node.

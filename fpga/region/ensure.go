@@ -47,7 +47,7 @@ type Request struct {
 	Interface fpga.InterfaceID
 	Function  fpga.FunctionID
 	File      string // bitstream outside the store, a path as this process sees it; "" = from the store
-	Force     bool   // program even if the port holds the function
+	Force     bool   // program even if the port holds the function, and whatever its id reads as
 }
 
 // Result is what Ensure did.

@@ -113,6 +113,27 @@ func TestEnsureChecksTheDevice(t *testing.T) {
 	n.must(want("dfl-port.0", nlb3), true)
 }
 
+// Nothing says what it holds, and what it is given is read back. Where there is no id to be read, nothing could be.
+func TestEnsureProgramsAPortWhoseIDIsNone(t *testing.T) {
+	n := emulated(t, "dfl:ports=1")
+	if n == nil {
+		return
+	}
+	n.store(iface, nlb3, 10)
+	_, port := n.port("dfl-port.0")
+	id := port.SysPath + "/afu_id"
+	for _, text := range []string{"", "\n", "none\n", nlb3[1:] + "\n", strings.Repeat("x", 32)} {
+		n.write(id, []byte(text))
+		if res := n.must(want("dfl-port.0", nlb3), true); res.AFU != nlb3 || n.afu("dfl-port.0") != nlb3 {
+			t.Errorf("%q: %+v, the port holds %s", text, res, n.afu("dfl-port.0"))
+		}
+	}
+	if err := os.Remove(n.Root.Join(id)); err != nil {
+		t.Fatal(err)
+	}
+	n.refused(t.Context(), want("dfl-port.0", nlb3), 0, "other", "afu_id", "no such file")
+}
+
 func TestEnsureChecksTheBitstream(t *testing.T) {
 	n := emulated(t, "dfl:ports=1")
 	if n == nil {

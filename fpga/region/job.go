@@ -46,7 +46,8 @@ func (j *job) readAFU(ctx context.Context, patience time.Duration) (fpga.AFUID, 
 }
 
 // look tells whether the port holds the function already. A port that stays in reset, as the kernel leaves one behind
-// whose reconfiguration failed, holds nothing, and another reconfiguration is what brings it back.
+// whose reconfiguration failed, holds nothing, and another reconfiguration is what brings it back. So does one whose id is
+// blank or garbage; one without an id could not be read back.
 func (j *job) look(ctx context.Context) (bool, error) {
 	record, err := ReadRecord(j.p.RunDir, j.fme, j.port.ID)
 	if err != nil {
@@ -57,15 +58,15 @@ func (j *job) look(ctx context.Context) (bool, error) {
 		patience = 0 // whoever left it in reset saw the end of its call, and we have the lock
 	}
 	afu, err := j.readAFU(ctx, patience)
-	if errors.Is(err, errInReset) {
+	if noID := (card.NoIDError{}); errors.Is(err, errInReset) || errors.As(err, &noID) {
+		return false, nil
+	}
+	j.afu = afu
+	if j.req.Force && ctx.Err() == nil { // whatever the id reads as: a function that broke the port goes with it
 		return false, nil
 	}
 	if err != nil {
 		return false, err
-	}
-	j.afu = afu
-	if j.req.Force {
-		return false, nil
 	}
 	file, err := j.identity()
 	if err != nil {

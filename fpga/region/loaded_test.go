@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -148,6 +149,24 @@ func TestAForeignFMEIsProgrammedAnew(t *testing.T) {
 	req = region.Request{Port: "dfl-port.0", Interface: otherIface}
 	if err := n.MarkForeign(t.Context(), req); err == nil {
 		t.Error("an FME of another interface is marked")
+	}
+}
+
+// A function can break its port so that the port alone reads as all ones. Who forces it is to say so; a dead card's FME
+// reads like that too, and is refused in any case.
+func TestForceProgramsAPortThatReadsAsAllOnes(t *testing.T) {
+	n := emulated(t, "dfl:ports=1")
+	if n == nil {
+		return
+	}
+	n.store(iface, nlb3, 1000)
+	_, port := n.port("dfl-port.0")
+	n.write(port.SysPath+"/afu_id", []byte(strings.Repeat("f", 32)+"\n"))
+	req := want("dfl-port.0", nlb3)
+	n.refused(t.Context(), req, 0, "other")
+	req.Force = true
+	if res := n.must(req, true); res.AFU != nlb3 {
+		t.Errorf("%+v", res)
 	}
 }
 

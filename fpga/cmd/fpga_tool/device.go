@@ -17,6 +17,9 @@ import (
 // maxRegions is more regions than any port has; a driver that claims more is not followed.
 const maxRegions = 64
 
+// deviceColumn is the longest label of a device. The lines of every device look alike, whatever is left out.
+const deviceColumn = len("SR-IOV maximum Virtual Functions")
+
 // deviceReport is what is known of an FME or a port. What a quiet call does not show is not asked for either.
 type deviceReport struct {
 	Kind           string  `json:"kind"` // "fme" or "port"
@@ -169,14 +172,15 @@ func (t *tool) printDevice(r deviceReport) error {
 	fields := []field{
 		{"Name", r.Name}, {"Device Node", r.Node}, {"SysFS Path", r.SysPath}, {"PCIe s:b:d:f", r.PCI.Address},
 	}
-	if r.PCI.PhysicalFunction != "" {
-		fields = append(fields, field{"Physical Function PCIe s:b:d:f", r.PCI.PhysicalFunction})
+	if !quiet {
+		fields = append(fields, ifAny("Physical Function PCIe s:b:d:f", r.PCI.PhysicalFunction)...)
 	}
 	fields = append(fields, field{"Device Id", r.PCI.Vendor + ":" + r.PCI.Device})
 	if !quiet {
 		fields = append(fields, field{"Device Class", r.PCI.Class}, field{"Local CPUs", r.PCI.LocalCPUs},
-			field{"NUMA", r.PCI.NUMANode}, field{"SR-IOV Virtual Functions", r.PCI.NumVFs},
-			field{"SR-IOV maximum Virtual Functions", r.PCI.TotalVFs})
+			field{"NUMA", r.PCI.NUMANode})
+		fields = append(fields, ifAny("SR-IOV Virtual Functions", r.PCI.NumVFs)...)
+		fields = append(fields, ifAny("SR-IOV maximum Virtual Functions", r.PCI.TotalVFs)...)
 	}
 	if r.Kind == "port" {
 		fields = append(fields, field{"FME Name", r.FME}, field{"Port Id", fmt.Sprint(*r.PortID)})
@@ -195,7 +199,7 @@ func (t *tool) printDevice(r deviceReport) error {
 	if _, err := fmt.Fprintf(t.stdout, "%s\n", header); err != nil {
 		return err
 	}
-	return table(t.stdout, "", fields)
+	return table(t.stdout, "", deviceColumn, fields)
 }
 
 // driverFields are what a quiet call leaves out: the answers of the driver and, of an FME, what is of no use to most.
@@ -205,8 +209,8 @@ func driverFields(r deviceReport) []field {
 		fields = append(fields, field{"Kernel API Version", strconv.Itoa(*r.APIVersion)})
 	}
 	if r.Kind == "fme" {
-		return append(fields, field{"Ports Num", r.PortsNum}, field{"Socket Id", r.SocketID},
-			field{"Bitstream Id", r.BitstreamID}, field{"Bitstream Metadata", r.BitstreamMetadata})
+		fields = append(append(fields, field{"Ports Num", r.PortsNum}), ifAny("Socket Id", r.SocketID)...)
+		return append(fields, field{"Bitstream Id", r.BitstreamID}, field{"Bitstream Metadata", r.BitstreamMetadata})
 	}
 	if r.APIVersion != nil {
 		fields = append(fields, field{"Port Regions", strconv.Itoa(len(r.Regions))})
@@ -215,6 +219,14 @@ func driverFields(r deviceReport) []field {
 		fields = append(fields, field{"Port Region (Index/Size/Offset)", fmt.Sprintf("%d / %d / %d", w.Index, w.Size, w.Offset)})
 	}
 	return fields
+}
+
+// ifAny is a line that only some devices have: of a virtual function, of a physical one.
+func ifAny(label, value string) []field {
+	if value == "" {
+		return nil
+	}
+	return []field{{label, value}}
 }
 
 // either shows an id, or in brackets why there is none.

@@ -78,6 +78,25 @@ func TestFailedPRShowsWhatThePortHoldsNow(t *testing.T) {
 	}
 }
 
+func TestPRThatIsRefusedBeforeTheKernelIsAskedSaysFAILEDToo(t *testing.T) {
+	for _, more := range []string{"", "-dry-run "} {
+		b := newBench(t)
+		file := b.file("other.gbs", string(bt.GBS{Interface: bt.AFU}.Bytes()))
+		code, out, stderr := b.run(strings.Fields(more + "-b " + file + " -d dfl-port.0 pr")...)
+		now := "Interface ID: " + bt.Interface + " AFU ID: " + bt.AFU + "\n"
+		want := "Before: " + now + "Programming ROOT/other.gbs to port dfl-port.0: FAILED\nAfter : " + now
+		if code != 1 || out != want || !strings.Contains(stderr, "has interface "+bt.Interface) {
+			t.Errorf("%q: exit %d, stderr %q, stdout\n%s", more, code, stderr, out)
+		}
+		if len(b.driver.calls) != 0 || b.ensure.programmer != nil {
+			t.Errorf("%q: calls %v", more, b.driver.calls)
+		}
+		if _, out, _ = b.run(strings.Fields(more + "-b " + file + " -d dfl-port.0 -o json pr")...); !strings.Contains(out, `"error": "ROOT/other.gbs: dfl-fme.0 has interface`) {
+			t.Errorf("%q: JSON\n%s", more, out)
+		}
+	}
+}
+
 func TestPortWithoutAFUIsShownWithTheReason(t *testing.T) {
 	b := newBench(t)
 	b.file(vfPort+"afu_id", "no id")

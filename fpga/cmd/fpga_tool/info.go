@@ -39,7 +39,7 @@ func (t *tool) info(context.Context) error {
 	if t.options.json() {
 		return t.printJSON(r)
 	}
-	err = table(t.stdout, "", []field{
+	err = table(t.stdout, "", 0, []field{
 		{"Bitstream file", strconv.Quote(r.File)},
 		{"Interface UUID", strconv.Quote(r.Interface)},
 		{"Accelerator Type UUID", strconv.Quote(r.AFU)},
@@ -57,7 +57,7 @@ func (t *tool) info(context.Context) error {
 	if _, err := fmt.Fprintln(t.stdout, "Extra:"); err != nil {
 		return err
 	}
-	return table(t.stdout, "    ", extra)
+	return table(t.stdout, "    ", 0, extra)
 }
 
 // installPath is the place of a file in the store, a path as this process sees it; "" if the file does not say where

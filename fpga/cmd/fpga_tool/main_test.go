@@ -158,6 +158,7 @@ func TestGoldenOutput(t *testing.T) {
 		"info-aocx":        "-b ROOT/cl.aocx info",
 		"info-aocx-json":   "-b ROOT/cl.aocx -o json info",
 		"info-aocx-nobin":  "-b ROOT/nobin.aocx info", // regression, spec 8.42: a crash
+		"info-aocx-nohash": "-b ROOT/nohash.aocx info",
 		"list":             "list",
 		"list-quiet":       "-q list",
 		"list-json":        "-o json list",
@@ -171,6 +172,7 @@ func TestGoldenOutput(t *testing.T) {
 		"port":             "-d /dev/dfl-port.0 portinfo",
 		"port-quiet":       "-d ROOT/dev/dfl-port.0 -q fpgainfo",
 		"port-vf":          "-d dfl-port.10 portinfo",
+		"port-vf-quiet":    "-q -d dfl-port.10 portinfo",
 		"port-vf-json":     "-d dfl-port.10 -o json portinfo",
 		"port-opae":        "-d intel-fpga-port.1 portinfo",
 		"install-dry":      "-b ROOT/nlb.gbs -dry-run install",
@@ -179,6 +181,7 @@ func TestGoldenOutput(t *testing.T) {
 		"pr-dry":           "-b ROOT/nlb.gbs -d dfl-port.10 -dry-run pr",
 		"pr-dry-json":      "-b ROOT/nlb.gbs -d dfl-port.10 -dry-run -o json pr",
 		"pr":               "-b ROOT/nlb.gbs -d dfl-port.10 pr",
+		"pr-node":          "-b ROOT/nlb.gbs -d /dev/dfl-port.10 pr",
 		"pr-json":          "-b ROOT/nlb.gbs -d dfl-port.10 -o json pr",
 		"release":          "-d dfl-fme.0 -p 1 release",
 		"release-json":     "-d dfl-fme.0 -p 1 -o json release",
@@ -191,6 +194,7 @@ func TestGoldenOutput(t *testing.T) {
 			b.file("nlb.gbs", string(bt.GBS{}.Bytes()))
 			b.file("cl.aocx", string(bt.AOCX{Version: "17.1\x1b[2J\n.1"}.Bytes()))
 			b.file("nobin.aocx", string(bt.AOCX{NoBin: true}.Bytes()))
+			b.file("nohash.aocx", string(bt.AOCX{Hash: " "}.Bytes()))
 			b.ensure.load = b.programVF
 			code, stdout, stderr := b.run(strings.Fields(args)...)
 			if code != 0 || stderr != "" {

@@ -11,9 +11,8 @@ import (
 // field is a line of text output: label and value.
 type field struct{ label, value string }
 
-// table writes fields with their colons in one column.
-func table(w io.Writer, indent string, fields []field) error {
-	wide := 0
+// table writes fields with their colons in one column, behind labels of at least that width.
+func table(w io.Writer, indent string, wide int, fields []field) error {
 	for _, f := range fields {
 		wide = max(wide, len(f.label))
 	}

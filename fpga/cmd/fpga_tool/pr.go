@@ -54,21 +54,21 @@ func (t *tool) pr(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := region.CheckIdentity(fme, "", info.Interface); err != nil {
-		return fmt.Errorf("%s: %w", info.Path, err)
-	}
 	store, err := t.root.HostPath(t.options.store)
 	if err != nil {
 		return err
 	}
 	r := prReport{File: info.Path, Port: port.Name, Before: holds(fme, port), DryRun: t.options.dryRun}
 	t.say("Before: %v\n", r.Before)
+	if err := region.CheckIdentity(fme, "", info.Interface); err != nil {
+		return t.outcome(r, fmt.Errorf("%s: %w", info.Path, err))
+	}
 	if r.DryRun {
 		t.say("Dry run: nothing was programmed\n")
 		return t.printPR(r)
 	}
 	if err := t.callFME(fme, func(fpga.Driver, *os.File) error { return nil }); err != nil {
-		return err
+		return t.outcome(r, err)
 	}
 	res, err := t.program(ctx, &region.Programmer{
 		Root: t.root, RunDir: t.options.runDir, Store: store, MaxBitstream: t.options.maxBitstream,
@@ -77,12 +77,17 @@ func (t *tool) pr(ctx context.Context) error {
 		Force: true,
 	})
 	r.Programmed, r.Seconds = res.Programmed, res.PR.Seconds()
+	return t.outcome(r, err)
+}
+
+// outcome tells what came of it and what the port holds now.
+func (t *tool) outcome(r prReport, err error) error {
 	outcome := "OK"
 	if err != nil {
 		outcome, r.Error = "FAILED", oneLine(err.Error())
 	}
-	t.say("Programming %s to port %s: %s\n", printable(r.File), r.Port, outcome)
-	if fme, port, findErr := card.FindPort(t.root, port.Name); findErr == nil {
+	t.say("Programming %s to port %s: %s\n", printable(r.File), printable(t.options.device), outcome)
+	if fme, port, findErr := card.FindPort(t.root, r.Port); findErr == nil {
 		after := holds(fme, port)
 		r.After = &after
 		t.say("After : %v\n", after)
