@@ -39,8 +39,8 @@ func claimantOf(pid int) (claimant, bool) {
 	// The name, field 2, is in parentheses and may hold anything.
 	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
 	const startTime = 22 - 3 // what follows the name begins with field 3
-	if len(fields) <= startTime {
-		return claimant{}, false
+	if len(fields) <= startTime || fields[0] == "Z" || fields[0] == "X" {
+		return claimant{}, false // a zombie has let go of everything, however long its parent does not look
 	}
 	return claimant{PID: pid, Start: fields[startTime]}, true
 }
@@ -54,15 +54,15 @@ func (g given) claimFile(fme *fpga.FME, port string) string {
 	return filepath.Join(g.p.RunDir, "claim-"+fme.PCI.Address+"-"+port)
 }
 
-// claimed tells whether another container that still lives has chosen the port. A claim that cannot be read is none:
-// the driver's own word on who has the port open remains.
-func (g given) claimed(fme *fpga.FME, port string) bool {
+// claimed gives the other container that has chosen the port, if it still lives. A claim that cannot be read is none: the
+// driver's own word on who has the port open remains.
+func (g given) claimed(fme *fpga.FME, port string) (claimant, bool) {
 	b, err := os.ReadFile(g.claimFile(fme, port))
 	if err != nil {
-		return false
+		return claimant{}, false
 	}
 	var c claimant
-	return json.Unmarshal(b, &c) == nil && c != g.self && c.alive()
+	return c, json.Unmarshal(b, &c) == nil && c != g.self && c.alive()
 }
 
 // claim marks the ports of a container as chosen.

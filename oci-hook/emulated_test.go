@@ -378,6 +378,34 @@ func TestWithoutARecordTwoContainersThatStartTogetherGetAPortEach(t *testing.T) 
 	l.wantPRs(map[string]int{"dfl-port.0": 1, "dfl-port.1": 1})
 }
 
+// Such a port is not open yet, so the driver knows of nobody. A container that has ended holds nothing, even while nobody
+// has waited for its process.
+func TestAPortThatALivingContainerHasChosenIsItsAndSaid(t *testing.T) {
+	l := newLive(t, "dfl")
+	l.put(nlb3)
+	run := func(pid int, timeout string) string {
+		t.Helper()
+		state := container{env: asks(nlb3), devices: []device{port(0)}}.state(t)
+		state = strings.Replace(state, `"pid":42`, fmt.Sprintf(`"pid":%d`, pid), 1)
+		out, _ := l.command(state, `exec "$hook" --timeout `+timeout).CombinedOutput()
+		return strings.TrimSpace(string(out))
+	}
+	init := exec.Command("sleep", "30")
+	if err := init.Start(); err != nil {
+		t.Fatal(err)
+	}
+	want(t, run(init.Process.Pid, "20s"), "")
+	want(t, run(init.Process.Pid, "20s"), "") // once for each of its CDI devices
+	want(t, run(os.Getpid(), "1s"), fmt.Sprintf("dfl-port.0 is in use by the container of process %d): gave up after 1s", init.Process.Pid))
+	if err := init.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	want(t, run(os.Getpid(), "20s"), "")
+	if err := init.Wait(); err == nil {
+		t.Error("the first container ended by itself")
+	}
+}
+
 func TestRegiondevelMakesTheNextOneProgramAnew(t *testing.T) {
 	l := newLive(t, "dfl:ports=2")
 	l.put(nlb0)

@@ -183,6 +183,39 @@ func TestWithoutARecordOnlyPortsThatAreWhatTheyClaimCount(t *testing.T) {
 	}
 }
 
+// As the earlier hook did: it looked at no device behind the last port that it needed, and at no FME of its own accord.
+func TestASickDeviceBehindThePortsThatAreNeededIsNobodysConcern(t *testing.T) {
+	noNumber := func(n *node, port string) { n.set(port, "id", "none") }
+	for _, tt := range []struct {
+		name    string
+		sick    func(*node)
+		env     []string
+		devices []device
+		wantErr string
+		ports   string
+	}{
+		{"behind it", nil, asks(nlb0), []device{port(0), port(9)}, "", "dfl-port.0"},
+		{"before it", nil, asks(nlb0), []device{port(9), port(0)}, "function " + nlb0 + ": dfl-port.9: no such FPGA device", ""},
+		{"behind both", func(n *node) { noNumber(n, "dfl-port.2") }, asks(nlb0, nlb3), []device{port(0), port(1), port(2)}, "", "dfl-port.0 dfl-port.1"},
+		{"behind the first of two", func(n *node) { noNumber(n, "dfl-port.1") }, asks(nlb0, nlb0), []device{port(0), port(1), port(2)}, `dfl-port.1: port number "none"`, ""},
+		{"a better one behind that", func(n *node) { noNumber(n, "dfl-port.2") }, asks(nlb3), []device{port(0), port(2), port(1)}, "", "dfl-port.1"},
+		{"an FME that is not there", nil, asks(nlb0), []device{fme(9), port(0)}, "", "dfl-port.0"},
+		{"an FME without node", func(n *node) { os.Remove(n.path("dev/dfl-fme.1")) }, asks(nlb0), []device{fme(0), fme(1), port(0), port(2)}, "", "dfl-port.0"},
+		{"an FME to be programmed by the container", nil, []string{"A=b"}, []device{port(0), fme(0), fme(9)}, "dfl-fme.9: no such FPGA device", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			n := newNode(t, "dfl:ports=2,afu="+nlb0+"/"+nlb3, "dfl").put(nlb0, nlb3)
+			if tt.sick != nil {
+				tt.sick(n)
+			}
+			want(t, n.hook(container{env: tt.env, devices: tt.devices}.state(t)), tt.wantErr)
+			if tt.wantErr == "" {
+				n.wantReadied(tt.ports)
+			}
+		})
+	}
+}
+
 // wantReadied compares the ports of the journal, sorted: ports are readied side by side.
 func (n *node) wantReadied(ports string) {
 	n.t.Helper()

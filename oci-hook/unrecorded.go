@@ -24,12 +24,16 @@ const pollPause = 100 * time.Millisecond
 // unrecorded is for a container without allocation record: Podman's, or a runtime that keeps annotations to itself. It
 // goes by linux.devices alone.
 func (g given) unrecorded(ctx context.Context) (string, []pair, error) {
-	fmes, err := g.ownFMEs()
-	if err != nil {
-		return "", nil, err
+	asks := region.Asks(g.env)
+	var fmes []*fpga.FME // of who asks for functions, ports alone matter: a privileged container has the FMEs of sick cards too
+	if !asks {
+		var err error
+		if fmes, err = g.ownFMEs(); err != nil {
+			return "", nil, err
+		}
 	}
 	s, err := nodestate.Read(g.p.RunDir)
-	if err == nil && s.Mode == modeAF && !region.Asks(g.env) {
+	if err == nil && s.Mode == modeAF && !asks {
 		return modeAF, nil, nil // what the ports are to hold is in no place that we can see
 	}
 	mode, err := g.mode(len(fmes) > 0)
@@ -113,12 +117,28 @@ func (g given) chosen(ctx context.Context, wishes []region.Wish) ([]pair, error)
 type free struct {
 	slots []region.Slot
 	cards map[string]*fpga.FME // by port
-	busy  []*fpga.Port         // those of the interfaces asked for that somebody has open or has chosen
+	busy  []busy               // those of the interfaces asked for that somebody has open or has chosen
 	unfit []string             // why other ports do not count
 }
 
+// busy is a port that another process has open, or that a container has chosen.
+type busy struct {
+	*fpga.Port
+	iface  fpga.InterfaceID
+	chosen claimant // zero: somebody has it open
+}
+
+// holder names who has it, for messages.
+func (b busy) holder() string {
+	if b.chosen != (claimant{}) {
+		return fmt.Sprintf("the container of process %d", b.chosen.PID)
+	}
+	return region.Holder(b.Node, b.Dev)
+}
+
 // free gives the ports of linux.devices, in its order, that are what they claim to be and that nobody has open. A
-// privileged container lists every port of the node.
+// privileged container lists every port of the node: one that cannot be read is an error only if those before it are too
+// few.
 func (g given) free(wishes []region.Wish) (free, error) {
 	f := free{cards: map[string]*fpga.FME{}}
 	seen := map[string]bool{}
@@ -129,9 +149,14 @@ func (g given) free(wishes []region.Wish) (free, error) {
 		}
 		seen[name] = true
 		fme, port, err := card.FindPort(g.p.Root, name)
-		if err != nil {
+		switch {
+		case err != nil && f.met(wishes):
+			f.unfit = append(f.unfit, err.Error())
+			continue
+		case err != nil:
 			return f, fmt.Errorf("%s%w", g.wanted(""), err)
 		}
+		chosen, isChosen := g.claimed(fme, name)
 		switch {
 		case !g.hasPort(*port) && !isChar(d):
 			f.unfit = append(f.unfit, fmt.Sprintf("%s is %s in linux.devices, not a character device", name, kindOf(d)))
@@ -143,8 +168,10 @@ func (g given) free(wishes []region.Wish) (free, error) {
 			f.unfit = append(f.unfit, fmt.Sprintf("%s: %s reads as all ones: the card does not answer", name, fme.Name))
 		case !wished(wishes, fme.Interface):
 			f.unfit = append(f.unfit, fmt.Sprintf("%s has interface %s", name, fme.Interface))
-		case g.claimed(fme, name) || g.inUse(port):
-			f.busy = append(f.busy, port)
+		case isChosen:
+			f.busy = append(f.busy, busy{port, fme.Interface, chosen})
+		case g.inUse(port):
+			f.busy = append(f.busy, busy{Port: port, iface: fme.Interface})
 		default:
 			f.cards[name] = fme
 			f.slots = append(f.slots, region.Slot{
@@ -177,6 +204,23 @@ func (f free) short(wishes []region.Wish) (region.Wish, bool) {
 	return region.Wish{}, false
 }
 
+// met tells whether there are ports for all wishes, those counted that are in use now.
+func (f free) met(wishes []region.Wish) bool {
+	have := map[fpga.InterfaceID]int{}
+	for _, s := range f.slots {
+		have[s.Interface]++
+	}
+	for _, b := range f.busy {
+		have[b.iface]++
+	}
+	for _, w := range wishes {
+		if have[w.Interface]--; have[w.Interface] < 0 {
+			return false
+		}
+	}
+	return true
+}
+
 func (f free) count(wishes []region.Wish, i fpga.InterfaceID) (asked, have int) {
 	for _, w := range wishes {
 		if w.Interface == i {
@@ -201,8 +245,8 @@ func (f free) tooFew(wishes []region.Wish, short region.Wish) error {
 func (f free) why() string {
 	const few = 4
 	var reasons []string
-	for _, port := range f.busy {
-		reasons = append(reasons, fmt.Sprintf("%s is in use by %s", port.Name, region.Holder(port.Node, port.Dev)))
+	for _, b := range f.busy {
+		reasons = append(reasons, fmt.Sprintf("%s is in use by %s", b.Name, b.holder()))
 	}
 	reasons = append(reasons, f.unfit...)
 	if len(reasons) == 0 {
