@@ -166,7 +166,7 @@ func (e *explainer) object(o object) error {
 	if kind == "" {
 		return errors.New("it has no kind")
 	}
-	title := kind + " " + nameOf(o)
+	title := fpga.Show(kind) + " " + nameOf(o)
 	if kind == "Pod" {
 		return e.pod(title, "", o, namespaceOf(o))
 	}
@@ -191,7 +191,7 @@ func (e *explainer) pod(title, path string, o object, namespace string) error {
 		namespace = e.namespace
 	}
 	if path != "" {
-		fmt.Fprintf(e.out, "%s, %s\n", title, path)
+		fmt.Fprintf(e.out, "%s, %s\n", title, fpga.Show(path))
 	}
 	for _, line := range fillRequests(o) {
 		fmt.Fprintln(e.out, line)
@@ -251,7 +251,7 @@ func fillRequests(pod object) (told []string) {
 	spec, _ := pod["spec"].(object)
 	for _, list := range []string{"initContainers", "containers"} {
 		containers, _ := spec[list].([]any)
-		for _, c := range containers {
+		for i, c := range containers {
 			container, _ := c.(object)
 			resources, _ := container["resources"].(object)
 			limits, _ := resources["limits"].(object)
@@ -268,8 +268,8 @@ func fillRequests(pod object) (told []string) {
 				}
 				requests[name] = limits[name]
 				if strings.HasPrefix(name, v2.Prefix) {
-					told = append(told, fmt.Sprintf("container %v: its request of %s is filled from the limit, as the API server does",
-						container["name"], name))
+					told = append(told, fmt.Sprintf("%s: its request of %s is filled from the limit, as the API server does",
+						containerTitle(list, i, container), fpga.Show(name)))
 				}
 			}
 		}
@@ -277,11 +277,20 @@ func fillRequests(pod object) (told []string) {
 	return told
 }
 
+// containerTitle names a container, by its place if it has no name.
+func containerTitle(list string, i int, container object) string {
+	if name, _ := container["name"].(string); name != "" {
+		return "container " + fpga.Show(name)
+	}
+	return list + "[" + strconv.Itoa(i) + "]"
+}
+
+// nameOf is an object's name, fit for a terminal.
 func nameOf(o object) string {
 	metadata, _ := o["metadata"].(object)
 	for _, key := range []string{"name", "generateName"} {
 		if name, ok := metadata[key].(string); ok && name != "" {
-			return name
+			return fpga.Show(name)
 		}
 	}
 	return "without a name"

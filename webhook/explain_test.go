@@ -105,3 +105,26 @@ func TestExplainNamesTheDocumentThatIsWrong(t *testing.T) {
 		})
 	}
 }
+
+// A file from elsewhere must not write to a person's terminal.
+func TestExplainShowsNamesWithoutTheirEscapes(t *testing.T) {
+	mappings := write(t, "mappings.yaml", samples)
+	const hostile = `a\u001b[2J\r\nallowed: b\u202e`
+	const containers = `"containers":[{"name":"` + hostile + `","resources":{"limits":{"fpga.intel.com/` + hostile + `":1}}},{"resources":{"limits":{"fpga.intel.com/n3o":1}}}]`
+	for name, text := range map[string]string{
+		"a pod":         `{"kind":"Pod","metadata":{"name":"` + hostile + `","namespace":"` + hostile + `"},"spec":{` + containers + `}}`,
+		"a template":    `{"kind":"` + hostile + `","metadata":{"name":"` + hostile + `"},"spec":{"` + hostile + `":{"template":{"spec":{` + containers + `}}}}}`,
+		"no template":   `{"kind":"` + hostile + `","metadata":{"generateName":"` + hostile + `"}} {"kind":"Pod","spec":{` + containers + `}}`,
+		"no pod at all": `{"kind":"Pod","metadata":{"name":"` + hostile + `"},"spec":{"containers":"` + hostile + `"}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := run(t, text, []string{"explain", "--mappings", mappings, "-"})
+			if all := got.stdout + got.stderr; strings.ContainsAny(all, "\x1b\r\u202e") || strings.Contains(all, "\nallowed: b") {
+				t.Errorf("%q", all)
+			}
+			if got.code == 0 && !strings.Contains(got.stdout, "containers[1]: its request of fpga.intel.com/n3o is filled") {
+				t.Errorf("the container without a name is not told by its place:\n%s", got.stdout)
+			}
+		})
+	}
+}

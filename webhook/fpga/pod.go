@@ -109,6 +109,9 @@ func (c *container) list() string {
 	return "containers"
 }
 
+// Show makes text of a pod, or of another object, fit for a message or a terminal.
+func Show(s string) string { return show(s) }
+
 // show makes text of a pod fit for a message: what could break a line or a terminal is quoted, what is long is cut.
 func show(s string) string {
 	const most = 80
