@@ -111,12 +111,20 @@ type passer interface {
 	PassedOver(ctx context.Context) []plugin.Skipped
 }
 
+// asker is a family that asks somebody for the health of its devices while the daemon runs. One that looks once asks once.
+type asker interface {
+	Ask(ctx context.Context)
+}
+
 // discover looks once and sorts what it finds by resource, then id. A family that cannot look is left out as a whole, and
 // takes no other with it.
 func discover(ctx context.Context, families []plugin.Family) ([]advertised, []plugin.Skipped) {
 	list := []advertised{}
 	var skipped []plugin.Skipped
 	for _, f := range families {
+		if a, ok := f.(asker); ok {
+			a.Ask(ctx)
+		}
 		inv, more, err := f.Scan(ctx)
 		skipped = append(skipped, more...)
 		if p, ok := f.(passer); ok {
@@ -126,7 +134,9 @@ func discover(ctx context.Context, families []plugin.Family) ([]advertised, []pl
 			skipped = append(skipped, plugin.Skipped{Path: "family " + f.Name(), Reason: err.Error()})
 			continue
 		}
-		for resource, devices := range inv {
+		offered, more := plugin.Offerable(inv)
+		skipped = append(skipped, more...)
+		for resource, devices := range offered {
 			for _, d := range devices {
 				list = append(list, advertise(resource, d))
 			}
@@ -145,9 +155,6 @@ func advertise(resource string, d plugin.Device) advertised {
 	a := advertised{
 		Resource: resource, ID: d.ID, Health: d.Health, Reason: d.Reason, Nodes: []string{}, Mounts: []string{},
 		Env: map[string]string{}, Annotations: map[string]string{}, CDI: []string{}, NUMA: []int{},
-	}
-	if a.Health == "" {
-		a.Health = plugin.Healthy
 	}
 	for _, n := range d.Grant.Nodes {
 		a.Nodes = append(a.Nodes, n.HostPath)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/inlay-project/inlay/deviceplugins/familytest"
 	"github.com/inlay-project/inlay/deviceplugins/fpga"
+	"github.com/inlay-project/inlay/deviceplugins/gpu/health/healthtest"
 	"github.com/inlay-project/inlay/deviceplugins/plugin"
 	"github.com/inlay-project/inlay/internal/hostfs"
 )
@@ -179,5 +181,49 @@ func TestDiscoverListsTheHookDeviceWithTheGrantAllocate(t *testing.T) {
 	}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// What is printed is what the kubelet would hear, not all that a family has found.
+func TestDiscoverLeavesOutWhatTheKubeletWouldNotTake(t *testing.T) {
+	root := emulated(t)
+	long := "/dev/dlb" + strings.Repeat("1", 70)
+	for _, node := range []string{"/dev/dlb0", long} {
+		if err := os.MkdirAll(filepath.Dir(root+node), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(root+node, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := run(t, []string{"discover", "-o", "json", "--host-root", root})
+	var list []advertised
+	if err := json.Unmarshal([]byte(r.stdout), &list); err != nil || len(list) != 1 || list[0].ID != "/dev/dlb0" || list[0].Health != "Healthy" {
+		t.Errorf("%v: %s", err, r.stdout)
+	}
+	if want := "left out: dlb.intel.com/vf " + long + ": device id of 78 bytes, the kubelet takes 63\n"; r.code != 0 || r.stderr != want {
+		t.Errorf("exit %d, standard error: %s", r.code, r.stderr)
+	}
+}
+
+// What the daemon would advertise once it has asked a card's health, discover asks too.
+func TestDiscoverAsksForTheHealthOfGPUs(t *testing.T) {
+	root := familytest.Tree(t, []byte(`
+-- sys/class/drm/card0 --
+-> ../../devices/pci0000:00/0000:00:02.0/drm/card0
+-- sys/devices/pci0000:00/0000:00:02.0/vendor --
+0x8086
+-- sys/devices/pci0000:00/0000:00:02.0/drm/card0/device --
+-> ../..
+-- dev/dri/card0 --
+`))
+	service := healthtest.New(t)
+	service.Tell(healthtest.Device{Address: "0000:00:02.0", Health: []healthtest.Status{{Name: "memory", Severity: 3, Reason: "ecc"}}})
+	service.Start()
+	r := run(t, []string{"discover", "-o", "json", "--host-root", root.Dir(), "--gpu-xpumd-endpoint", service.Socket})
+	var got []advertised
+	if err := json.Unmarshal([]byte(r.stdout), &got); err != nil || len(got) != 1 || got[0].Health != plugin.Unhealthy ||
+		got[0].Reason != "xpumd says critical: memory: ecc" {
+		t.Errorf("%v: %+v", err, r)
 	}
 }

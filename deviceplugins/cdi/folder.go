@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"github.com/inlay-project/inlay/internal/atomicfile"
 	"github.com/inlay-project/inlay/internal/folderwatch"
 	"github.com/inlay-project/inlay/internal/hostfs"
+	"github.com/inlay-project/inlay/internal/regularfile"
 )
 
 // version is the lowest that knows all that the families use, for runtimes with old libraries.
@@ -105,7 +107,7 @@ func (f *Folder) check(kind string, d specs.Device) error {
 // put writes one file if it is to be another.
 func (f *Folder) put(name, kind string, d specs.Device, create bool) error {
 	path := filepath.Join(f.dir, name)
-	have, err := os.ReadFile(path)
+	have, err := Read(path)
 	missing := errors.Is(err, fs.ErrNotExist)
 	switch {
 	case missing && !create:
@@ -127,6 +129,20 @@ func (f *Folder) put(name, kind string, d specs.Device, create bool) error {
 		return fmt.Errorf("%s is a file of another kind", path)
 	}
 	return atomicfile.Write(path, want, 0o644)
+}
+
+// maxFile is far more than any file of ours has, in bytes.
+const maxFile = 1 << 20
+
+// Read reads a CDI file, of a longer one the first MiB. What is not a regular file is an error: anybody who may write into
+// the folder could keep the reader waiting for ever.
+func Read(path string) ([]byte, error) {
+	f, err := regularfile.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxFile))
 }
 
 // readable tells whether a file has the mode that it was given: a library once made them 0600, and a runtime that is not
@@ -151,7 +167,10 @@ func (f *Folder) collect(kind string, wanted map[string]bool) error {
 			continue
 		}
 		path := filepath.Join(f.dir, e.Name())
-		text, err := os.ReadFile(path)
+		if st, err := os.Stat(path); err == nil && !st.Mode().IsRegular() {
+			continue // none of ours, and none that a runtime reads
+		}
+		text, err := Read(path)
 		if err == nil && IsFile(kind, e.Name(), text) {
 			err = os.Remove(path)
 		}

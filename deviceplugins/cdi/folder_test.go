@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	oci "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 	runtime "tags.cncf.io/container-device-interface/pkg/cdi"
 	"tags.cncf.io/container-device-interface/specs-go"
 
@@ -248,6 +249,44 @@ func TestOneBadDeviceLeavesTheOthers(t *testing.T) {
 				t.Errorf("files %v", got)
 			}
 		})
+	}
+}
+
+// A read of a FIFO would last for ever, and the scan with it; a folder of such a name keeps nothing else from being done.
+func TestWhatIsNoFileHoldsNobodyUp(t *testing.T) {
+	f, dir := newFolder(t)
+	keep(t, f, "card0")
+	if err := errors.Join(
+		unix.Mkfifo(filepath.Join(dir, cdi.FileName(kind, "card1")), 0o600),
+		unix.Mkfifo(filepath.Join(dir, cdi.FileName(kind, "gone")), 0o600),
+		os.Mkdir(filepath.Join(dir, cdi.FileName(kind, "folder")), 0o755),
+		os.Symlink("nowhere", filepath.Join(dir, cdi.FileName(kind, "dangling"))),
+		os.Symlink("/dev/zero", filepath.Join(dir, cdi.FileName(kind, "zero"))),
+	); err != nil {
+		t.Fatal(err)
+	}
+	err := f.Keep(kind, []specs.Device{card("card1"), card("card2")})
+	if err == nil || !strings.Contains(err.Error(), "card1.yaml is a FIFO") {
+		t.Errorf("error %v", err)
+	}
+	if err := f.Keep(kind, []specs.Device{card("card2")}); err != nil {
+		t.Errorf("what nobody is told of is an error: %v", err)
+	}
+	got := files(t, dir)
+	if slices.Contains(got, cdi.FileName(kind, "card0")) || !slices.Contains(got, cdi.FileName(kind, "card2")) {
+		t.Errorf("the rest was not done: %v", got)
+	}
+}
+
+func TestAFileThatHasNoEndIsNotReadToIt(t *testing.T) {
+	f, dir := newFolder(t)
+	keep(t, f, "card0")
+	if err := os.Truncate(filepath.Join(dir, cdi.FileName(kind, "card0")), 1<<40); err != nil {
+		t.Skipf("no such file can be made here: %v", err)
+	}
+	keep(t, f, "card0")
+	if size := stat(t, filepath.Join(dir, cdi.FileName(kind, "card0"))).Size(); size > 1000 {
+		t.Errorf("it has %d bytes", size)
 	}
 }
 

@@ -71,7 +71,7 @@ func look(root *hostfs.Root, name string) Device {
 	file := dir + "/device/sriov_numvfs"
 	text, err := root.ReadAttr(file)
 	if err == nil {
-		if d.VFs, err = strconv.Atoi(text); err != nil || d.VFs < 0 {
+		if d.VFs, err = strconv.Atoi(text); err != nil || strconv.Itoa(max(d.VFs, 0)) != text {
 			err = fmt.Errorf("%.40q is no number of VFs", text)
 		}
 	}
@@ -85,7 +85,7 @@ func look(root *hostfs.Root, name string) Device {
 		d.Sick = unreadable(file, err)
 		return d
 	}
-	if d.NUMA, d.NUMAErr = topology.OfDevices(root, dir); d.NUMAErr != nil {
+	if d.NUMA, d.NUMAErr = topology.Of(root, dir, d.Node()); d.NUMAErr != nil {
 		d.NUMA = nil
 	}
 	return d

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 	"tags.cncf.io/container-device-interface/specs-go"
 
+	"github.com/inlay-project/inlay/deviceplugins/cdi"
 	"github.com/inlay-project/inlay/deviceplugins/fpga/earlier"
 	"github.com/inlay-project/inlay/fpga/card"
 	"github.com/inlay-project/inlay/internal/atomicfile"
@@ -169,7 +170,7 @@ func (c Config) earlierFMEs(cards card.Inventory) []string {
 // ensureCDIFile writes a file by rename, and only if it differs; had is what it replaced.
 func (c Config) ensureCDIFile(name string, want []byte) (had []byte, err error) {
 	file := filepath.Join(c.CDIDir, name)
-	have, err := os.ReadFile(file)
+	have, err := cdi.Read(file)
 	if err == nil && bytes.Equal(have, want) {
 		return nil, nil
 	}

@@ -3,6 +3,7 @@ package fpga
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/inlay-project/inlay/deviceplugins/plugin"
 )
@@ -15,6 +16,8 @@ func (f *Family) Prefer(_ string, available []plugin.Device, must []string, size
 	places := f.places // replaced as a whole, never changed
 	f.mu.Unlock()
 	var chosen, free []plugin.Device
+	// The kubelet's order is random; the same question has the same answer.
+	available = slices.SortedFunc(slices.Values(available), func(a, b plugin.Device) int { return strings.Compare(a.ID, b.ID) })
 	for _, d := range available {
 		if slices.Contains(must, d.ID) {
 			chosen = append(chosen, d)

@@ -79,6 +79,11 @@ func TestPreferredDevicesAreNearEachOther(t *testing.T) {
 			if !slices.Equal(got, want) {
 				t.Errorf("preferred %v, want %v", got, want)
 			}
+			slices.Reverse(devices)
+			again, err := h.Prefer(afNLB0, devices, must, c.size)
+			if slices.Sort(again); err != nil || !slices.Equal(again, got) {
+				t.Errorf("of another order of the same: %v, %v", again, err)
+			}
 		})
 	}
 }

@@ -1,6 +1,7 @@
 package gpu
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path"
@@ -29,6 +30,7 @@ type Card struct {
 	Name     string   // "card0"
 	Driver   string   // "i915", "xe"
 	Address  string   // PCI address, empty where there is none
+	Link     string   // PCI address that its entry in the class says, by which its links are called; empty where there is none
 	DeviceID string   // "0x56c0", empty where it cannot be read
 	Dir      string   // real folder of the DRM device
 	SysPath  string   // real folder of its PCI device
@@ -67,7 +69,7 @@ func Discover(root *hostfs.Root, o Options) (Inventory, error) {
 		}
 		return inv, err
 	}
-	names = slices.DeleteFunc(names, func(name string) bool { _, ok := cardNumber(name); return !ok })
+	names = slices.DeleteFunc(names, func(name string) bool { return !numbered(name, "card") })
 	slices.SortFunc(names, natural)
 	links, err := root.ReadDir(byPathDir)
 	inv.ByPath = err == nil
@@ -130,7 +132,8 @@ func readCard(root *hostfs.Root, name string) (c Card, ours bool, err error) {
 	if c.Dir, err = root.Resolve(dir); err != nil {
 		return c, true, err
 	}
-	c.Address = addressOf(c.Dir, name)
+	c.Link = addressOf(c.Dir, name)
+	c.Address = cmp.Or(c.Link, addressOf(c.SysPath, name))
 	c.DeviceID, _, _ = strings.Cut(attrOr(root, c.SysPath+"/device"), "\n")
 	if c.VFs, c.SRIOV, err = virtualFunctions(root, c.SysPath); err != nil {
 		return c, true, err
@@ -139,7 +142,7 @@ func readCard(root *hostfs.Root, name string) (c Card, ours bool, err error) {
 		return c, true, err
 	}
 	c.MEI, c.NoMEI = meiOf(root, c.SysPath)
-	c.NUMA, c.NUMAErr = topology.OfDevices(root, c.SysPath)
+	c.NUMA, c.NUMAErr = topology.Of(root, c.SysPath, c.Nodes...)
 	return c, true, nil
 }
 
@@ -165,10 +168,10 @@ func driverOf(root *hostfs.Root, dir string) (string, error) {
 	return driver, nil
 }
 
-// addressOf takes the PCI address out of a card's real path: what stands before /drm/card0.
+// addressOf takes the PCI address out of the real path of a card or of its device: the last element, what stands before
+// /drm/card0.
 func addressOf(real, name string) string {
-	device, ok := strings.CutSuffix(real, "/drm/"+name)
-	if address := path.Base(device); ok && pciaddr.Valid(address) {
+	if address := path.Base(strings.TrimSuffix(real, "/drm/"+name)); pciaddr.Valid(address) {
 		return address
 	}
 	return ""
@@ -212,15 +215,14 @@ func nodesOf(root *hostfs.Root, sysPath string) ([]string, error) {
 	return nodes, nil
 }
 
-// checkNode compares a node with what sysfs says. Where sysfs says nothing (fake devices), any node will do.
+// checkNode compares a node with what sysfs says. Where sysfs says nothing (fake devices), whatever is there stands for the
+// node.
 func checkNode(root *hostfs.Root, node, devFile string) error {
 	text, err := root.ReadAttr(devFile)
 	switch {
 	case hostfs.Absent(err):
-		if _, err := root.Node(node); err != nil && !errors.Is(err, hostfs.ErrPlainNode) {
-			return err
-		}
-		return nil
+		_, err := root.Resolve(node)
+		return err
 	case err != nil:
 		return err
 	}
@@ -231,7 +233,8 @@ func checkNode(root *hostfs.Root, node, devFile string) error {
 	return root.CheckNode(node, dev)
 }
 
-// meiOf finds the nodes of the management engines behind a card: <driver>.mei-gscfi.1024/mei/mei1.
+// meiOf finds the nodes of the management engines behind a card: <driver>.mei-gscfi.1024/mei/mei1. One that sysfs gives no
+// number (fake devices) is not looked for, as the reference looks for none.
 func meiOf(root *hostfs.Root, sysPath string) (nodes []string, skipped []plugin.Skipped) {
 	entries, _ := root.ReadDir(sysPath) // it could be read a moment ago, and without them the card is as good
 	for _, entry := range entries {
@@ -245,7 +248,7 @@ func meiOf(root *hostfs.Root, sysPath string) (nodes []string, skipped []plugin.
 			}
 			node, dir := "/dev/"+name, sysPath+"/"+entry+"/mei/"+name
 			switch err := checkNode(root, node, dir+"/dev"); {
-			case err == nil:
+			case err == nil, hostfs.Absent(err) && !root.Exists(dir+"/dev"):
 				nodes = append(nodes, node)
 			case hostfs.Absent(err):
 				skipped = append(skipped, plugin.Skipped{Path: dir, Reason: "its node " + node + " is missing, so an observer does not get it"})
@@ -262,7 +265,7 @@ func meiOf(root *hostfs.Root, sysPath string) (nodes []string, skipped []plugin.
 // stand for one.
 func linksOf(root *hostfs.Root, c Card, names []string) (links []Link) {
 	for _, name := range names {
-		if !belongs(name, c.Address) {
+		if !belongs(name, c.Link) {
 			continue
 		}
 		link := byPathDir + "/" + name

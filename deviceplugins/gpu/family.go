@@ -95,7 +95,7 @@ func (f *Family) Configure(o Options) (changed bool) {
 // healthOptions are those that a source is made of.
 func (o Options) healthOptions() Options {
 	return Options{
-		HealthManagement: o.HealthManagement, LevelZeroSocket: o.LevelZeroSocket, XPUMDEndpoint: o.XPUMDEndpoint,
+		HealthManagement: o.HealthManagement, LevelZeroSocket: o.LevelZeroSocket, XPUMDEndpoint: o.XPUMDEndpoint, XPUMDSeverity: o.XPUMDSeverity,
 		TempLimit: o.TempLimit, GPUTempLimit: o.GPUTempLimit, MemoryTempLimit: o.MemoryTempLimit,
 		HealthPeriod: o.HealthPeriod, HealthGrace: o.HealthGrace,
 	}
@@ -113,6 +113,9 @@ func (c Config) newSource(o Options) *health.Source {
 		return health.LevelZero(hc)
 	case o.XPUMDEndpoint != "":
 		hc.Socket = o.XPUMDEndpoint
+		hc.Severity = map[string]health.Severity{
+			SeverityWarning: health.Warning, SeverityCritical: health.Critical, SeverityFailed: health.Failed,
+		}[o.XPUMDSeverity]
 		return health.XPUMD(hc)
 	}
 	return nil
@@ -146,6 +149,21 @@ func (f *Family) Run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// Ask asks for the health of the cards once, for a look from outside: the next Scan knows it. Run is not to run.
+func (f *Family) Ask(ctx context.Context) {
+	o, source, _ := f.current()
+	if source == nil {
+		return
+	}
+	found, err := Discover(f.c.Root, o)
+	if err != nil {
+		return // the scan says so
+	}
+	if err := source.Ask(ctx, addresses(found)); err != nil {
+		f.c.Log.WithError(err).Error("the health of GPUs is not known")
+	}
 }
 
 // Scan implements plugin.Family.

@@ -208,6 +208,20 @@ func TestAnotherSourceOfHealthIsFollowedWithoutRestart(t *testing.T) {
 	wait(t, n, "gpu.intel.com/xe", "card0-0")
 }
 
+// A look from outside follows nobody, and says all the same what the source says now.
+func TestALookFromOutsideKnowsOfHealth(t *testing.T) {
+	root := empty(t)
+	plug(t, root, 1, "xe")
+	service := healthtest.New(t)
+	service.Set("0000:01:00.0", healthtest.Card{MemoryBad: true})
+	service.Start()
+	f := family(t, root, parse(t, "--gpu-health-management", "--gpu-levelzero-socket="+service.Socket))
+	f.Ask(t.Context())
+	if d := scan(t, f)["gpu.intel.com/xe"]; len(d) != 1 || d[0].Reason != "its memory is not healthy" {
+		t.Errorf("%+v", d)
+	}
+}
+
 // With a source, a card that cannot be asked for is not healthy for ever (G8); without one everything is.
 func TestACardWithoutAddressHasNoHealth_G8(t *testing.T) {
 	root, o := golden(t, "fake-devices")
@@ -217,6 +231,23 @@ func TestACardWithoutAddressHasNoHealth_G8(t *testing.T) {
 	o.HealthManagement = true
 	if d := scan(t, family(t, root, o))["gpu.intel.com/i915"]; len(d) != 1 || d[0].Health != plugin.Unhealthy || d[0].Reason != unreachable {
 		t.Errorf("with a source: %+v", d)
+	}
+}
+
+// A made-up card is a folder and no link; that its device is one is enough to ask for its health, as the reference does.
+func TestACardsDeviceSaysItsAddressToo(t *testing.T) {
+	root := familytest.Tree(t, []byte(`
+-- sys/class/drm/card0/device --
+-> ../.devices/0000:00:00.0
+-- sys/class/drm/.devices/0000:00:00.0/vendor --
+0x8086
+-- sys/class/drm/.devices/0000:00:00.0/drm/card0/ --
+-- dev/dri/card0 --
+-- dev/dri/by-path/pci-0000:00:00.0-card --
+`))
+	d := scan(t, family(t, root, parse(t, "--gpu-health-management")))["gpu.intel.com/i915"]
+	if len(d) != 1 || d[0].Health != plugin.Healthy || len(d[0].Grant.Mounts) != 0 {
+		t.Errorf("%+v", d)
 	}
 }
 

@@ -25,6 +25,11 @@ const (
 	ByPathSingle = "single" // the links of the cards that the container gets
 	ByPathNone   = "none"
 	ByPathAll    = "all" // the whole folder
+
+	// Severities of xpumd from which on a card is unhealthy.
+	SeverityWarning  = "warning"
+	SeverityCritical = "critical"
+	SeverityFailed   = "failed"
 )
 
 // Options are what a user can set; the zero value is not valid, DefaultOptions is.
@@ -39,6 +44,7 @@ type Options struct {
 	HealthManagement bool     `json:"healthManagement"`
 	LevelZeroSocket  string   `json:"levelzeroSocket"` // as this process sees it
 	XPUMDEndpoint    string   `json:"xpumdEndpoint"`   // as this process sees it
+	XPUMDSeverity    string   `json:"xpumdUnhealthySeverity"`
 	TempLimit        int      `json:"tempLimit"`       // degrees Celsius
 	GPUTempLimit     int      `json:"gpuTempLimit"`    // degrees Celsius
 	MemoryTempLimit  int      `json:"memoryTempLimit"` // degrees Celsius
@@ -60,6 +66,7 @@ func DefaultOptions() Options {
 	return Options{
 		MonitoringMode: MonitoringSingle, SharedDevNum: 1, AllocationPolicy: PolicyNone, ByPath: ByPathSingle,
 		LevelZeroSocket: "/var/lib/levelzero/server.sock",
+		XPUMDSeverity:   SeverityWarning,
 		TempLimit:       tempLimit, GPUTempLimit: tempLimit, MemoryTempLimit: tempLimit,
 		HealthPeriod: Duration(5 * time.Second), HealthGrace: Duration(time.Minute),
 	}
@@ -77,6 +84,7 @@ func (o *Options) AddFlags(f *pflag.FlagSet) {
 	f.BoolVar(&o.HealthManagement, "gpu-health-management", o.HealthManagement, "ask the Level-Zero service for the health of GPUs")
 	f.StringVar(&o.LevelZeroSocket, "gpu-levelzero-socket", o.LevelZeroSocket, "socket of the Level-Zero service")
 	f.StringVar(&o.XPUMDEndpoint, "gpu-xpumd-endpoint", o.XPUMDEndpoint, "socket of xpumd, to follow the health of GPUs by; empty = it is not followed")
+	f.StringVar(&o.XPUMDSeverity, "gpu-xpumd-unhealthy-severity", o.XPUMDSeverity, "xpumd's severity from which on a GPU is unhealthy: warning, critical or failed")
 	f.IntVar(&o.TempLimit, "gpu-temp-limit", o.TempLimit, "°C above which a GPU is unhealthy (Level-Zero service)")
 	f.IntVar(&o.GPUTempLimit, "gpu-gpu-temp-limit", o.GPUTempLimit, "the same, for the sensor of the GPU itself")
 	f.IntVar(&o.MemoryTempLimit, "gpu-memory-temp-limit", o.MemoryTempLimit, "the same, for that of its memory")
@@ -97,6 +105,7 @@ func (o Options) Validate() error {
 		{"gpu-monitoring-mode", o.MonitoringMode, []string{MonitoringSingle, MonitoringSplit}},
 		{"gpu-allocation-policy", o.AllocationPolicy, []string{PolicyNone, PolicyBalanced, PolicyPacked}},
 		{"gpu-bypath", o.ByPath, []string{ByPathSingle, ByPathNone, ByPathAll}},
+		{"gpu-xpumd-unhealthy-severity", o.XPUMDSeverity, []string{SeverityWarning, SeverityCritical, SeverityFailed}},
 	} {
 		if !slices.Contains(c.allowed, c.value) {
 			return fmt.Errorf("%s: %.40q is none of %s", c.flag, c.value, strings.Join(c.allowed, ", "))

@@ -20,7 +20,7 @@ func TestFlagsAndDefaultsOfTheReference(t *testing.T) {
 	want := map[string]string{
 		"gpu-enable-monitoring": "false", "gpu-monitoring-mode": "single", "gpu-shared-dev-num": "1", "gpu-allocation-policy": "none",
 		"gpu-allow-ids": "", "gpu-deny-ids": "", "gpu-bypath": "single", "gpu-health-management": "false",
-		"gpu-levelzero-socket": "/var/lib/levelzero/server.sock", "gpu-xpumd-endpoint": "", "gpu-temp-limit": "100",
+		"gpu-levelzero-socket": "/var/lib/levelzero/server.sock", "gpu-xpumd-endpoint": "", "gpu-xpumd-unhealthy-severity": "warning", "gpu-temp-limit": "100",
 		"gpu-gpu-temp-limit": "100", "gpu-memory-temp-limit": "100", "gpu-wsl": "false",
 		"gpu-health-period": "5s", "gpu-health-grace": "1m0s",
 	}
@@ -59,6 +59,7 @@ func TestWrongOptionsAreNamed(t *testing.T) {
 		"--gpu-xpumd-endpoint=/x --gpu-gpu-temp-limit=99":   "gpu-xpumd-endpoint excludes",
 		"--gpu-xpumd-endpoint=/x --gpu-memory-temp-limit=9": "gpu-xpumd-endpoint excludes",
 		"--gpu-xpumd-endpoint=x.sock":                       "gpu-xpumd-endpoint: \"x.sock\" is not an absolute path",
+		"--gpu-xpumd-unhealthy-severity=ok":                 `gpu-xpumd-unhealthy-severity: "ok" is none of warning, critical, failed`,
 		"--gpu-levelzero-socket=":                           "gpu-levelzero-socket",
 		"--gpu-wsl --gpu-enable-monitoring":                 "gpu-wsl and gpu-enable-monitoring",
 		"--gpu-wsl --gpu-health-management":                 "gpu-wsl and gpu-health-management",
@@ -78,6 +79,7 @@ func TestWrongOptionsAreNamed(t *testing.T) {
 	}
 	for _, flags := range []string{
 		"--gpu-allow-ids=0x56c0,0x4905", "--gpu-temp-limit=80 --gpu-health-management", "--gpu-xpumd-endpoint=/run/xpumd/intelxpuinfo.sock --gpu-enable-monitoring",
+		"--gpu-xpumd-unhealthy-severity=critical", "--gpu-xpumd-unhealthy-severity=failed",
 		"--gpu-allow-ids=0x56c0,\t0x4905",
 	} {
 		parse(t, strings.Split(flags, " ")...)

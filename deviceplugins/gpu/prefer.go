@@ -12,7 +12,7 @@ import (
 
 // Prefer implements plugin.Preferrer: what has to be included comes first, the rest as the allocation policy says. Among
 // cards that are the same to it the one nearest to what has to be included comes next, and of several the first in natural
-// order.
+// order; without a policy the first in the kubelet's order, which is random, so that containers spread over the cards.
 func (f *Family) Prefer(_ string, available []plugin.Device, must []string, size int) ([]string, error) {
 	f.mu.Lock()
 	policy, places := f.o.AllocationPolicy, f.places
@@ -21,21 +21,24 @@ func (f *Family) Prefer(_ string, available []plugin.Device, must []string, size
 		return nil, fmt.Errorf("%d of %d devices are wanted, %d of them certain ones", size, len(available), len(must))
 	}
 	if len(must) == 0 && policy != PolicyPacked {
-		places = nil // nothing to be near to: natural order, as Intel's plugin has it
+		places = nil // nothing to be near to
 	}
-	s := newSelection(available, must, size)
-	switch policy {
-	case PolicyBalanced:
+	if policy == PolicyNone {
+		ids := given(available)
+		s := newSelection(ids, must, size)
+		s.spread(newNeighbourhood(s.stacks, places), ids)
+		return s.picked, nil
+	}
+	s := newSelection(inOrder(available), must, size)
+	if policy == PolicyBalanced {
 		s.balance(newNeighbourhood(s.stacks, places))
-	case PolicyPacked:
+	} else {
 		s.pack(newNeighbourhood(s.stacks, places))
-	default:
-		s.spread(newNeighbourhood(s.stacks, places))
 	}
 	return s.picked, nil
 }
 
-// stack is what is free of one card, in natural order.
+// stack is what is free of one card, in the selection's order.
 type stack struct {
 	card  string
 	free  []string
@@ -45,23 +48,24 @@ type stack struct {
 
 // selection is a preference in the making.
 type selection struct {
-	stacks []*stack // in natural order
+	stacks []*stack // in the order of their first devices
 	picked []string
 	size   int
 }
 
-func newSelection(available []plugin.Device, must []string, size int) *selection {
-	ids := inOrder(available)
+func newSelection(ids, must []string, size int) *selection {
 	certain := make(map[string]bool, len(must))
 	for _, id := range must {
 		certain[id] = true
 	}
 	s := &selection{size: size, picked: slices.Clone(must)}
-	var at *stack
+	cards := map[string]*stack{}
 	for _, id := range ids {
-		if card := cardOf(id); at == nil || at.card != card {
+		card := cardOf(id)
+		at := cards[card]
+		if at == nil {
 			at = &stack{card: card}
-			s.stacks = append(s.stacks, at)
+			cards[card], s.stacks = at, append(s.stacks, at)
 		}
 		if certain[id] {
 			at.used, at.first = at.used+1, true
@@ -70,6 +74,15 @@ func newSelection(available []plugin.Device, must []string, size int) *selection
 		}
 	}
 	return s
+}
+
+// given are the ids of devices as they come.
+func given(devices []plugin.Device) []string {
+	ids := make([]string, len(devices))
+	for i := range devices {
+		ids[i] = devices[i].ID
+	}
+	return ids
 }
 
 // inOrder gives the ids of devices in natural order. Ours are compared by their numbers, read once: there may be thousands.
@@ -122,15 +135,22 @@ func (s *selection) begin(near *neighbourhood) (certain bool) {
 	return certain
 }
 
-// spread takes a device of each card that has none yet, each time of the nearest to those before, then the others in order.
-func (s *selection) spread(near *neighbourhood) {
+// spread takes a device of each card that has none yet, each time of the nearest to those before, then the other ids as
+// they come.
+func (s *selection) spread(near *neighbourhood, ids []string) {
 	s.begin(near)
 	for i := near.next(); i >= 0 && s.left() > 0; i = near.next() {
 		s.take(s.stacks[i], 1)
 		near.joined(i)
 	}
-	for _, st := range s.stacks {
-		s.take(st, s.left())
+	picked := make(map[string]bool, s.size)
+	for _, id := range s.picked {
+		picked[id] = true
+	}
+	for _, id := range ids {
+		if s.left() > 0 && !picked[id] {
+			s.picked = append(s.picked, id)
+		}
 	}
 }
 

@@ -23,7 +23,7 @@ var places = map[string]place{
 	"card5":  {numa: []int{1}},
 }
 
-// available reads "card0*3 card2" as card0-0, card0-1, card0-2, card2-0, in the kubelet's order, which is by text.
+// available reads "card0*3 card2 card1-4" as card0-0, card0-1, card0-2, card2-0, card1-4.
 func available(t testing.TB, text string) (devices []plugin.Device) {
 	t.Helper()
 	for _, field := range strings.Fields(text) {
@@ -34,11 +34,17 @@ func available(t testing.TB, text string) (devices []plugin.Device) {
 				t.Fatal(err)
 			}
 		}
+		if strings.Contains(card, "-") {
+			devices = append(devices, plugin.Device{ID: card})
+			continue
+		}
 		devices = share(devices, plugin.Device{}, card, n)
 	}
-	slices.SortFunc(devices, func(a, b plugin.Device) int { return strings.Compare(a.ID, b.ID) })
 	return devices
 }
+
+// shuffled are 4 cards with 5 shares each, in an order as the kubelet's.
+const shuffled = "card0-4 card0-2 card1-1 card2-3 card2-4 card2-1 card1-0 card1-4 card3-4 card1-2 card0-1 card2-0 card2-2 card1-3 card3-0 card3-3 card0-3 card0-0 card3-1 card3-2"
 
 func TestPreference(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -48,12 +54,16 @@ func TestPreference(t *testing.T) {
 	}{
 		"none: a card for each":                    {"none", "card0*2 card1*2 card2*2", "", 3, "card0-0 card1-0 card2-0"},
 		"none: then the rest in order":             {"none", "card0*3 card2*2", "", 4, "card0-0 card2-0 card0-1 card0-2"},
-		"none: natural order":                      {"none", "card10 card2 card1", "", 2, "card1-0 card2-0"},
+		"none: as they come":                       {"none", "card10 card2 card1", "", 2, "card10-0 card2-0"},
+		"none: the first of each as they come":     {"none", shuffled, "", 4, "card0-4 card1-1 card2-3 card3-4"},
+		"none: the rest as they come":              {"none", shuffled, "", 6, "card0-4 card1-1 card2-3 card3-4 card0-2 card2-4"},
+		"none: fewer cards than devices":           {"none", "card0-1 card0-2 card0-3 card1-1", "", 3, "card0-1 card1-1 card0-2"},
+		"none: the rest beside a certain one":      {"none", shuffled, "card2-4", 5, "card2-4 card0-4 card1-1 card3-4 card0-2"},
 		"none: a certain one has its card":         {"none", "card0*2 card1*2", "card0-1", 2, "card0-1 card1-0"},
 		"none: near what is certain":               {"none", "card0 card2 card3 card4 card10", "card10-0", 3, "card10-0 card3-0 card4-0"},
-		"none: near nothing, natural order":        {"none", "card2 card3*2 card4 card10", "", 3, "card2-0 card3-0 card4-0"},
+		"none: near nothing, as they come":         {"none", "card2 card3*2 card4 card10", "", 3, "card2-0 card3-0 card4-0"},
 		"none: the same NUMA node":                 {"none", "card0 card3 card5", "card5-0", 2, "card5-0 card3-0"},
-		"none: unknown places in natural order":    {"none", "card10 card20 card21 card3", "card21-0", 3, "card21-0 card3-0 card10-0"},
+		"none: unknown places as they come":        {"none", "card10 card20 card21 card3", "card21-0", 3, "card21-0 card10-0 card3-0"},
 		"none: only certain ones":                  {"none", "card0*2 card1*2", "card1-1 card0-1", 2, "card1-1 card0-1"},
 		"balanced: the most free":                  {"balanced", "card0*1 card1*3 card2*2", "", 3, "card1-0 card1-1 card2-0"},
 		"balanced: of equals another one":          {"balanced", "card3*2 card4*3", "card4-0", 2, "card4-0 card3-0"},
@@ -65,6 +75,8 @@ func TestPreference(t *testing.T) {
 		"balanced: of equals the same NUMA node":   {"balanced", "card0*2 card3*2 card5*2", "card5-1", 2, "card5-1 card3-0"},
 		"balanced: the most free, not the nearest": {"balanced", "card0*3 card10*2 card3*2", "card10-1", 2, "card10-1 card0-0"},
 		"packed: one card, the fullest that does":  {"packed", "card0*4 card1*2 card2*3", "", 2, "card1-0 card1-1"},
+		"balanced: by number, not as they come":    {"balanced", shuffled, "", 4, "card0-0 card1-0 card2-0 card3-0"},
+		"packed: by number, not as they come":      {"packed", shuffled, "", 4, "card0-0 card0-1 card0-2 card0-3"},
 		"packed: natural order":                    {"packed", "card10 card2", "", 1, "card2-0"},
 		"packed: the same switch":                  {"packed", "card0 card2 card10 card3 card4", "", 2, "card3-0 card10-0"},
 		"packed: the same root port":               {"packed", "card0 card2 card10 card3 card4", "", 3, "card3-0 card10-0 card4-0"},
@@ -88,6 +100,9 @@ func TestPreference(t *testing.T) {
 			}
 			if diff := cmp.Diff(before, given); diff != "" {
 				t.Errorf("the engine's list was changed:\n%s", diff)
+			}
+			if c.policy == "none" {
+				return
 			}
 			slices.Reverse(given)
 			if again, err := f.Prefer("gpu.intel.com/xe", given, strings.Fields(c.must), c.size); err != nil || !slices.Equal(got, again) {

@@ -92,7 +92,7 @@ func (inv *Inventory) queues(root *hostfs.Root, kind Kind, shares int) {
 		if len(offered) == 0 {
 			continue
 		}
-		numa, err := topology.OfDevices(root, d.dir) // once a device: its queues are where it is
+		numa, err := topology.Of(root, d.dir, nodes[0][0].HostPath) // once a device: its queues are where it is
 		if err != nil {
 			inv.noteTopology(d.dir, err)
 			numa = nil

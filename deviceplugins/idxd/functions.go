@@ -38,7 +38,7 @@ func (inv *Inventory) functions(root *hostfs.Root, kind Kind) {
 			inv.skip(path, err)
 			continue
 		}
-		numa, err := topology.OfDevices(root, device.SysPath)
+		numa, err := topology.Of(root, device.SysPath, nodes[0].HostPath)
 		if err != nil {
 			inv.noteTopology(path, err)
 			numa = nil

@@ -257,6 +257,17 @@ func TestANodeWithOtherNumbersThanSysfsIsNotTheQueue(t *testing.T) {
 	if got := h.ids(t)[dedicated]; len(got) != 1 {
 		t.Errorf("a true node without a number in sysfs: %v", got)
 	}
+	// A tree made for tests may have the number in the queue's own folder.
+	h.write(t, queues+"/wq0.0/dev", "235:9")
+	if got := h.ids(t)[dedicated]; len(got) != 0 {
+		t.Errorf("a stale node, by the queue's own folder: %v", got)
+	}
+	mknod(9)
+	h.remove(t, "/dev/char/235:0")
+	h.link(t, "/dev/char/235:9", "../dsa/wq0.0")
+	if got := h.ids(t)[dedicated]; len(got) != 1 {
+		t.Errorf("a true node, by the queue's own folder: %v", got)
+	}
 }
 
 func TestAllSharesAreOneValue(t *testing.T) {

@@ -73,9 +73,13 @@ func queueNumber(root *hostfs.Root, kind Kind, node string, d device, q queue) (
 }
 
 // sysfsNumber is what sysfs shows as a queue's device number: in the node's own folder, which is called after the node's
-// path with an exclamation mark for the slash, or as two attributes of device and queue. Unknown is no error.
+// path with an exclamation mark for the slash, or as two attributes of device and queue. In a tree made for tests the
+// queue's own folder may have it. Unknown is no error.
 func sysfsNumber(root *hostfs.Root, kind Kind, d device, q queue) (dev hostfs.Dev, known bool, err error) {
 	text, err := root.ReadAttr(q.dir + "/" + kind.facts().prefix + "!" + q.name + "/dev")
+	if err != nil && hostfs.Absent(err) {
+		text, err = root.ReadAttr(q.dir + "/dev")
+	}
 	if err != nil && hostfs.Absent(err) {
 		// No such folder in a tree made for tests, or no node at all: then the attributes say ENXIO.
 		if text, known = attributeNumber(root, d, q); !known {

@@ -1,7 +1,6 @@
 package npu
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -129,18 +128,16 @@ func readUnit(root *hostfs.Root, name string) (u Unit, ours bool, err error) {
 	if err := checkNode(root, u.Node, dir+"/dev"); err != nil {
 		return u, true, err
 	}
-	u.NUMA, u.NUMAErr = topology.OfDevices(root, u.SysPath)
+	u.NUMA, u.NUMAErr = topology.Of(root, u.SysPath, u.Node)
 	return u, true, nil
 }
 
-// checkNode wants a unit's node, with the number that sysfs gives it. Where sysfs says nothing any node will do.
+// checkNode wants a unit's node, with the number that sysfs gives it. Where sysfs says nothing (fake devices), whatever is
+// there stands for the node.
 func checkNode(root *hostfs.Root, node, devFile string) error {
 	text, err := root.ReadAttr(devFile)
 	if hostfs.Absent(err) {
-		_, err = root.Node(node)
-		if errors.Is(err, hostfs.ErrPlainNode) {
-			err = nil
-		}
+		_, err = root.Resolve(node)
 		return nodeError(node, err)
 	}
 	if err != nil {

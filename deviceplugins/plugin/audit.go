@@ -64,7 +64,7 @@ func (t *ticker) wait() error {
 	})
 }
 
-// setPace makes the audits frequent while there are devices, and rare while there are none.
+// setPace makes the audits frequent while there are devices, or lately were, and rare while there are none.
 func (e *Engine) setPace() {
 	pace := e.audit * reviewEvery
 	for _, s := range e.scanners {
@@ -112,6 +112,9 @@ func (e *Engine) audits(ctx context.Context) {
 		}
 		for _, i := range e.interests {
 			i.Changed()
+		}
+		if n/reviewEvery != was/reviewEvery {
+			e.setPace() // time alone makes it slower
 		}
 		// Sockets that came or went unseen: a folder that cannot be watched, or events that were lost.
 		if names := fingerprint(sockets, buf); names != known || n/fullEvery != was/fullEvery {

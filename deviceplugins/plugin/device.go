@@ -92,6 +92,25 @@ func normalize(resource string, in []Device) (out []Device, skipped []Skipped) {
 	return kept, skipped
 }
 
+// Offerable is what the engine offers of a family's inventory: devices sorted by id, with their health spelled out. What the
+// kubelet would not take is told in skipped.
+func Offerable(inv Inventory) (offered Inventory, skipped []Skipped) {
+	offered = make(Inventory, len(inv))
+	for _, name := range slices.Sorted(maps.Keys(inv)) {
+		devices, more := normalize(name, inv[name])
+		skipped = append(skipped, more...)
+		if len(devices) == 0 {
+			continue
+		}
+		if err := checkResourceName(name); err != nil {
+			skipped = append(skipped, Skipped{Path: name, Reason: err.Error()})
+			continue
+		}
+		offered[name] = devices
+	}
+	return offered, skipped
+}
+
 // checkResourceName applies the kubelet's rules for an extended resource, so that a name which it would refuse for ever
 // is reported once instead.
 func checkResourceName(name string) error {

@@ -54,7 +54,8 @@
 // Kick means a scan at once; what comes while it runs is one more scan after it. All folders of a process are watched by
 // one inotify instance. What changes without an event (Watch.Values) is read every 5 s, in a way that costs little more
 // than one wake-up of one thread; everything is scanned in full every 5 minutes, a family without devices that names no
-// values every minute. Without any devices nothing is read every 5 s.
+// values every minute. Five minutes after the start, or after the last device has gone, nothing is read every 5 s any
+// more.
 //
 // # Diagnosis
 //

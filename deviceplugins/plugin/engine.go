@@ -31,8 +31,9 @@ type Config struct {
 	Observer   Observer           // nil: nobody is told
 	// Events is where uevents come from; nil is the kernel. Tests bring their own.
 	Events Events
-	// Audit is how often values that change without an event are read while there are devices (default 5 s). Everything
-	// is scanned in full every 60 audits, what has no devices every 12.
+	// Audit is how often values that change without an event are read while there are devices, or were in the last five
+	// minutes, or the process is as young (default 5 s). Everything is scanned in full every 60 audits, what has no devices
+	// every 12.
 	Audit time.Duration
 	// Linger is how long a resource that has lost its last device is still served, with an empty list (default 1 min).
 	Linger time.Duration
@@ -285,26 +286,17 @@ func (e *Engine) publish(owner *scanner, inv Inventory, since time.Time) (skippe
 	if e.ctx.Err() != nil {
 		return nil
 	}
+	inv, skipped = Offerable(inv)
 	for _, name := range slices.Sorted(maps.Keys(inv)) {
-		devices, more := normalize(name, inv[name])
-		skipped = append(skipped, more...)
-		if len(devices) == 0 {
-			continue
-		}
 		r := e.resources[name]
-		if r == nil {
-			if err := checkResourceName(name); err != nil {
-				skipped = append(skipped, Skipped{Path: name, Reason: err.Error()})
-				continue
-			}
-			e.begin(name, owner, newSnapshot(devices, since))
-			continue
-		}
-		if r.owner != owner {
+		switch {
+		case r == nil:
+			e.begin(name, owner, newSnapshot(inv[name], since))
+		case r.owner != owner:
 			skipped = append(skipped, Skipped{Path: name, Reason: "family " + r.owner.family.Name() + " offers this resource already"})
-			continue
+		default:
+			e.change(r, newSnapshot(inv[name], since))
 		}
-		e.change(r, newSnapshot(devices, since))
 	}
 	for name, r := range e.resources {
 		if r.owner == owner && len(inv[name]) == 0 {

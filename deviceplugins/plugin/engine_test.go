@@ -436,3 +436,14 @@ func TestOneOddDeviceTakesNoOtherDown(t *testing.T) {
 		t.Errorf("%d things skipped, want 8: %v", len(skipped), skipped)
 	}
 }
+
+// What was offered is not what is there: its name stays for a while, without devices.
+func TestAResourceThatHasOnlyOddDevicesLeftIsEmpty(t *testing.T) {
+	b := newBench(t)
+	b.startKubelet()
+	b.start()
+	b.await(regionA, "dfl-fme.0", "dfl-fme.1")
+	b.rack.set(func(r *rack) { r.inv = plugin.Inventory{regionA: devices("\xff")} })
+	b.engine.Kick()
+	b.await(regionA)
+}

@@ -69,8 +69,9 @@ type Allocator interface {
 
 // Preferrer is a Family that has an opinion on which devices go well together.
 type Preferrer interface {
-	// Prefer picks size ids: all of must, the rest from available (which holds must too, sorted by id). An error or an
-	// answer that is neither of the right size nor from available is logged, and the first free devices are taken.
+	// Prefer picks size ids: all of must, the rest from available (which holds must too, in the kubelet's order, which is
+	// random). An error or an answer that is neither of the right size nor from available is logged, and the first free
+	// devices are taken.
 	Prefer(resource string, available []Device, must []string, size int) ([]string, error)
 }
 

@@ -2,9 +2,14 @@ package plugin
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 
 	"github.com/inlay-project/inlay/internal/unixsock"
 )
@@ -145,5 +150,41 @@ func TestFingerprintIsNotFooledByTheSeamsBetweenValues(t *testing.T) {
 	}
 	if b := fingerprint(newValues([]string{dir + "/missing", dir}), buf); a == b {
 		t.Error("the order of errors does not count")
+	}
+}
+
+func TestAFamilyWithoutDevicesIsWatchedCloselyForAWhile(t *testing.T) {
+	for name, tt := range map[string]struct {
+		state  FamilyStatus
+		lately time.Duration
+		want   bool
+	}{
+		"just begun, or just gone": {lately: alert - time.Minute, want: true},
+		"for long":                 {lately: alert},
+		"with devices":             {state: FamilyStatus{Devices: 1}, lately: alert, want: true},
+		"that cannot look":         {state: FamilyStatus{Err: errors.New("no sysfs")}, lately: alert, want: true},
+	} {
+		s := &scanner{state: tt.state, lately: time.Now().Add(-tt.lately)}
+		if s.active() != tt.want {
+			t.Errorf("%s: active %t", name, !tt.want)
+		}
+	}
+}
+
+// plain is a family without any optional ability.
+type plain struct{}
+
+func (plain) Name() string { return "plain" }
+
+func (plain) Scan(context.Context) (Inventory, []Skipped, error) { return nil, nil, nil }
+
+func TestWhatAFamilyCannotDoIsUnimplemented(t *testing.T) {
+	s := &service{resource: "x.y/z", family: plain{}}
+	_, preference := s.GetPreferredAllocation(t.Context(), &v1beta1.PreferredAllocationRequest{})
+	_, start := s.PreStartContainer(t.Context(), &v1beta1.PreStartContainerRequest{})
+	for _, err := range []error{preference, start} {
+		if status.Code(err) != codes.Unimplemented || !strings.HasPrefix(status.Convert(err).Message(), "x.y/z: ") {
+			t.Errorf("error %v", err)
+		}
 	}
 }

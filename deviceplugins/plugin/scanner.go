@@ -27,6 +27,10 @@ const (
 // it is there. After that the audits do.
 var settle = [...]time.Duration{100 * time.Millisecond, time.Second}
 
+// alert is how long a family's values are still read with every audit after its start, and after its last device has gone:
+// drivers come up late, a queue is set up anew, and not every change of that is told.
+const alert = 5 * time.Minute
+
 // scanner keeps one family's inventory up to date. Its goroutine is the only one that calls Scan.
 type scanner struct {
 	family  Family
@@ -41,7 +45,8 @@ type scanner struct {
 	watch   Watch
 	values  []value
 	queries []value
-	print   uint64 // fingerprint of values before the last scan
+	print   uint64    // fingerprint of values before the last scan
+	lately  time.Time // of the start, or of the last scan that found devices or their end
 	state   FamilyStatus
 
 	// of the goroutine
@@ -113,6 +118,9 @@ func (s *scanner) wants(event Event) bool {
 }
 
 func (s *scanner) run(ctx context.Context) {
+	s.mu.Lock()
+	s.lately = time.Now()
+	s.mu.Unlock()
 	s.follow()
 	s.trigger("start", time.Now())
 	settling, burst := len(settle), 0
@@ -190,11 +198,15 @@ func (s *scanner) scan(ctx context.Context, why cause) (whole bool) {
 		s.log.WithError(err).Error("scan failed, what is known stays in force")
 	}
 	s.state.Scanned, s.state.Scanning, s.state.Err, s.state.Skipped = time.Now(), time.Time{}, err, skipped
+	had := s.state.Devices > 0
 	if inv != nil || err == nil {
 		s.state.Devices = 0
 		for _, devices := range inv {
 			s.state.Devices += len(devices)
 		}
+	}
+	if had || s.state.Devices > 0 {
+		s.lately = s.state.Scanned
 	}
 	return err == nil && len(skipped) == 0
 }
@@ -224,9 +236,9 @@ func (s *scanner) warn(skipped []Skipped) {
 	s.warned = now
 }
 
-// active reports whether the family needs the frequent audits: it has devices, or its scan fails.
+// active reports whether the family needs the frequent audits: it has devices or lately had, or its scan fails.
 func (s *scanner) active() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.state.Devices > 0 || s.state.Err != nil
+	return s.state.Devices > 0 || s.state.Err != nil || time.Since(s.lately) < alert
 }

@@ -155,10 +155,10 @@ func (s *service) prefer(preferrer Preferrer, req *v1beta1.ContainerPreferredAll
 		return nil, status.Errorf(codes.InvalidArgument, "%s: %d devices wanted, and %d must be included", s.resource, size, len(must))
 	}
 	snap := s.feed.load()
-	available := make([]Device, 0, len(names))
-	for _, id := range names {
-		if d, ok := snap.find(id); ok {
-			available = append(available, d)
+	available, twice := make([]Device, 0, len(names)), make(map[string]bool, len(names))
+	for _, id := range req.GetAvailableDeviceIDs() {
+		if d, ok := snap.find(id); ok && !twice[id] {
+			available, twice[id] = append(available, d), true
 		}
 	}
 	ids, err := func() (ids []string, err error) {
@@ -200,14 +200,16 @@ func checkPreference(ids, names, must []string, size int) error {
 }
 
 func (s *service) PreStartContainer(ctx context.Context, req *v1beta1.PreStartContainerRequest) (_ *v1beta1.PreStartContainerResponse, err error) {
-	if preStarter, ok := s.family.(PreStarter); ok {
-		defer s.recovered("PreStart", &err)
-		if err := preStarter.PreStart(ctx, s.resource, req.GetDevicesIds()); err != nil {
-			s.log.WithError(err).WithFields(logrus.Fields{
-				"resource": s.resource, "devices": strings.Join(req.GetDevicesIds(), ","),
-			}).Warn("container start refused")
-			return nil, refusal(s.resource, req.GetDevicesIds(), err)
-		}
+	preStarter, ok := s.family.(PreStarter)
+	if !ok {
+		return nil, status.Errorf(codes.Unimplemented, "%s: nothing to be asked before a start", s.resource)
+	}
+	defer s.recovered("PreStart", &err)
+	if err := preStarter.PreStart(ctx, s.resource, req.GetDevicesIds()); err != nil {
+		s.log.WithError(err).WithFields(logrus.Fields{
+			"resource": s.resource, "devices": strings.Join(req.GetDevicesIds(), ","),
+		}).Warn("container start refused")
+		return nil, refusal(s.resource, req.GetDevicesIds(), err)
 	}
 	return &v1beta1.PreStartContainerResponse{}, nil
 }

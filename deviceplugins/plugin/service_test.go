@@ -119,19 +119,19 @@ func TestPreference(t *testing.T) {
 		prefer func([]plugin.Device, []string, int) ([]string, error)
 		want   []string
 	}{
-		"is the family's": {func([]plugin.Device, []string, int) ([]string, error) { return []string{"d", "b"}, nil }, []string{"d", "b"}},
-		"of none is the first free ones after the musts": {func([]plugin.Device, []string, int) ([]string, error) { return nil, errors.New("no idea") }, []string{"d", "a"}},
-		"without a must is not followed":                 {func([]plugin.Device, []string, int) ([]string, error) { return []string{"a", "b"}, nil }, []string{"d", "a"}},
-		"of another size is not followed":                {func([]plugin.Device, []string, int) ([]string, error) { return []string{"d"}, nil }, []string{"d", "a"}},
-		"of a taken device is not followed":              {func([]plugin.Device, []string, int) ([]string, error) { return []string{"d", "c"}, nil }, []string{"d", "a"}},
-		"that panics is not followed":                    {func([]plugin.Device, []string, int) ([]string, error) { panic("boom") }, []string{"d", "a"}},
-		"is asked with what is available": {func(available []plugin.Device, must []string, size int) ([]string, error) {
+		"is the family's": {func([]plugin.Device, []string, int) ([]string, error) { return []string{"d", "a"}, nil }, []string{"d", "a"}},
+		"of none is the first free ones after the musts": {func([]plugin.Device, []string, int) ([]string, error) { return nil, errors.New("no idea") }, []string{"d", "b"}},
+		"without a must is not followed":                 {func([]plugin.Device, []string, int) ([]string, error) { return []string{"a", "b"}, nil }, []string{"d", "b"}},
+		"of another size is not followed":                {func([]plugin.Device, []string, int) ([]string, error) { return []string{"d"}, nil }, []string{"d", "b"}},
+		"of a taken device is not followed":              {func([]plugin.Device, []string, int) ([]string, error) { return []string{"d", "c"}, nil }, []string{"d", "b"}},
+		"that panics is not followed":                    {func([]plugin.Device, []string, int) ([]string, error) { panic("boom") }, []string{"d", "b"}},
+		"is asked with what is available, as the kubelet has it": {func(available []plugin.Device, must []string, size int) ([]string, error) {
 			return []string{available[len(available)-1].ID, available[len(available)-2].ID}, nil
-		}, []string{"d", "b"}},
+		}, []string{"d", "a"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p.prefer = tc.prefer
-			got, err := b.kubelet.Prefer(b.ctx, regionA, []string{"b", "a", "d", "gone"}, []string{"d"}, 2)
+			got, err := b.kubelet.Prefer(b.ctx, regionA, []string{"b", "a", "d", "gone", "a"}, []string{"d"}, 2)
 			if err != nil || !cmp.Equal(got, tc.want) {
 				t.Errorf("%v, %v, want %v", got, err, tc.want)
 			}

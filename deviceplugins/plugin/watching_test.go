@@ -110,6 +110,36 @@ func TestValueThatChangesSilentlyMeansAScan(t *testing.T) {
 	}
 }
 
+// Its only queue is disabled and enabled again, and nobody tells.
+func TestValuesAreReadOnAfterTheLastDeviceHasGone(t *testing.T) {
+	attr := filepath.Join(t.TempDir(), "state")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(attr, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("enabled")
+	b := newBench(t)
+	b.rack.watch.Values = []string{attr}
+	b.startKubelet()
+	b.start(func(c *plugin.Config) { c.Audit = time.Second })
+	b.await(regionA, "dfl-fme.0", "dfl-fme.1")
+	began := time.Now()
+	for _, inv := range []plugin.Inventory{nil, {regionA: devices("dfl-fme.0")}, nil, {regionA: devices("dfl-fme.1")}} {
+		b.rack.set(func(r *rack) { r.inv = inv })
+		write(time.Now().String())
+		var ids []string
+		for _, d := range inv[regionA] {
+			ids = append(ids, d.ID)
+		}
+		b.await(regionA, ids...)
+	}
+	if took := time.Since(began); took > 10*time.Second { // the rare audits are 12 s apart
+		t.Errorf("four changes took %v", took)
+	}
+}
+
 func TestTheCallersOwnFolderIsWatchedToo(t *testing.T) {
 	b := newBench(t)
 	folder := t.TempDir()

@@ -114,9 +114,10 @@ func (p *PF) diagnose(root *hostfs.Root) []plugin.Finding {
 	}
 	if p.VFs == 0 {
 		total, err := root.ReadAttr(p.SysPath + "/sriov_totalvfs")
-		if err != nil || total == "0" {
+		switch {
+		case hostfs.Absent(err) || err == nil && total == "0":
 			add(p.SysPath, "turn SR-IOV and VT-d on in the firmware", "the card has no VFs to enable: SR-IOV is off")
-		} else {
+		case err == nil:
 			add(p.SysPath+"/sriov_numvfs", "echo "+total+" > "+p.SysPath+"/sriov_numvfs", "none of the card's %s VFs is enabled", total)
 		}
 		return findings

@@ -80,6 +80,8 @@ type Inventory struct {
 	LeftOut []string
 	// Skipped is what could not be read on the way.
 	Skipped []plugin.Skipped
+
+	blind bool // the folder of a driver, which may have cards, could not be read
 }
 
 // Discover looks at the host tree: which VFs of the kinds that the options name are there, up to the most that may be
@@ -94,21 +96,23 @@ func discover(root *hostfs.Root, o Options, sick func(*PF) string) Inventory {
 	var inv Inventory
 	type place struct {
 		address string
+		dir     string // where its PF's link leads
 		pf      *PF
 		kind    kind
 	}
 	var places []place
 	for _, k := range o.enabled() {
 		for _, pf := range inv.findPFs(root, k) {
-			for _, address := range inv.virtfns(root, pf) {
+			for _, dir := range inv.virtfns(root, pf) {
 				pf.VFs++
+				address := path.Base(dir)
 				if !slices.ContainsFunc(places, func(p place) bool { return p.address == address }) {
-					places = append(places, place{address, pf, k})
+					places = append(places, place{address, dir, pf, k})
 				}
 			}
 		}
 	}
-	if len(inv.PFs) == 0 { // a virtual machine
+	if len(inv.PFs) == 0 && !inv.blind { // a virtual machine
 		byID := map[string]kind{}
 		for _, k := range o.enabled() {
 			for _, id := range k.vfIDs {
@@ -118,7 +122,7 @@ func discover(root *hostfs.Root, o Options, sick func(*PF) string) Inventory {
 		found, skipped := vfio.Functions(root, vfio.Intel, func(id string) bool { _, ours := byID[id]; return ours })
 		inv.Skipped = append(inv.Skipped, skipped...)
 		for _, f := range found {
-			places = append(places, place{f.Address, nil, byID[f.ID]})
+			places = append(places, place{f.Address, "", nil, byID[f.ID]})
 		}
 	}
 	if len(places) > o.MaxNumDevices {
@@ -136,6 +140,10 @@ func discover(root *hostfs.Root, o Options, sick func(*PF) string) Inventory {
 	for _, p := range places {
 		v := VF{PF: p.pf, Kind: generic}
 		if v.Device, v.Err = vfio.Look(root, p.address); v.Err == nil {
+			if v.ID == "" && p.dir != "" { // on a host that is the same folder; in a tree of pieces it is not
+				v.ID, _ = root.ReadAttr(p.dir + "/device")
+			}
+			v.Err = o.stranger(v.ID)
 			if v.NUMA, v.NUMAErr = topology.OfDevices(root, v.SysPath); v.NUMAErr != nil {
 				v.NUMA = nil
 			}
@@ -149,6 +157,26 @@ func discover(root *hostfs.Root, o Options, sick func(*PF) string) Inventory {
 		inv.VFs = append(inv.VFs, v)
 	}
 	return inv
+}
+
+// stranger is why a PCI device id is not one of a VF that the options name. An id that no kind lists is a card's newer VF.
+func (o Options) stranger(id string) error {
+	if id == "" {
+		return errors.New("its PCI device id cannot be read")
+	}
+	digits := strings.TrimPrefix(id, "0x")
+	if len(digits) != 4 || strings.Trim(digits, "0123456789abcdef") != "" {
+		return fmt.Errorf("%.40q is no PCI device id", id)
+	}
+	for _, k := range kinds() {
+		if slices.Contains(k.vfIDs, "0x"+digits) && !slices.Contains(o.takenFrom(), k.vfDriver) {
+			return &vfio.Obstacle{
+				Reason: fmt.Sprintf("its PCI device id %s is of the kind %s, which is not among --qat-kernel-vf-drivers", id, k.vfDriver),
+				Remedy: "--qat-kernel-vf-drivers=" + strings.Join(append(o.takenFrom(), k.vfDriver), ","),
+			}
+		}
+	}
+	return nil
 }
 
 // skip notes what could not be read. The error says only why: the path is told beside it.
@@ -172,6 +200,7 @@ func (inv *Inventory) findPFs(root *hostfs.Root, k kind) []*PF {
 	if err != nil {
 		if !hostfs.Absent(err) {
 			inv.skip(folder, err)
+			inv.blind = true
 		}
 		return nil
 	}
@@ -190,7 +219,7 @@ func (inv *Inventory) findPFs(root *hostfs.Root, k kind) []*PF {
 	return pfs
 }
 
-// virtfns gives the addresses of a PF's VFs, by number: virtfn2 before virtfn10.
+// virtfns gives the folders of a PF's VFs, by number: virtfn2 before virtfn10. Each is named by an address.
 func (inv *Inventory) virtfns(root *hostfs.Root, pf *PF) []string {
 	names, err := root.ReadDir(pf.SysPath)
 	if err != nil {
@@ -205,7 +234,7 @@ func (inv *Inventory) virtfns(root *hostfs.Root, pf *PF) []string {
 		}
 	}
 	slices.Sort(numbers)
-	var addresses []string
+	var dirs []string
 	for _, n := range numbers {
 		link := pf.SysPath + "/virtfn" + strconv.Itoa(n)
 		dir, err := root.Resolve(link)
@@ -216,9 +245,9 @@ func (inv *Inventory) virtfns(root *hostfs.Root, pf *PF) []string {
 			inv.skip(link, err)
 			continue
 		}
-		addresses = append(addresses, path.Base(dir))
+		dirs = append(dirs, dir)
 	}
-	return addresses
+	return dirs
 }
 
 // services reads what a PF is configured for: the kernel's attribute where the card is up, else what its driver keeps in
@@ -266,11 +295,11 @@ func (v *VF) grant(root *hostfs.Root, driver string, promise bool) (plugin.Grant
 	g := plugin.Grant{Env: vfio.Variables("QAT", []string{v.Address})}
 	var err error
 	switch {
-	case driver == DriverUIO && promise:
+	case driver == DriverUIO && promise && v.uioName(root) == "":
 		err = &vfio.Obstacle{Reason: fmt.Sprintf(
 			"it is bound to %s now; inlay-deviceplugin binds it to %s when it runs, and its node is known only then", orNone(v.Driver), driver)}
 	case driver == DriverUIO:
-		err = v.uio(root, &g)
+		err = v.uio(root, &g, promise)
 	case promise:
 		g.Nodes, err = v.Promise(root)
 	default:
@@ -279,18 +308,29 @@ func (v *VF) grant(root *hostfs.Root, driver string, promise bool) (plugin.Grant
 	return g, err
 }
 
-// uio adds what a VF has that igb_uio has: a node, and the folder that maps its registers.
-func (v *VF) uio(root *hostfs.Root, g *plugin.Grant) error {
+// uioName is the VF's first uio device, "uio3"; empty where it has none.
+func (v *VF) uioName(root *hostfs.Root) string {
 	names, err := root.ReadDir(v.SysPath + "/uio")
 	if err != nil || len(names) == 0 {
+		return ""
+	}
+	return slices.MinFunc(names, func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), strings.Compare(a, b)) })
+}
+
+// uio adds what a VF has that igb_uio has: a node, and the folder that maps its registers. promise is for one whose uio
+// device is another driver's yet: the kernel gives its number, being free then, to the next one.
+func (v *VF) uio(root *hostfs.Root, g *plugin.Grant, promise bool) error {
+	name := v.uioName(root)
+	if name == "" {
 		return &vfio.Obstacle{Reason: "it has no uio device", Remedy: "dmesg | grep " + v.Address}
 	}
-	slices.SortFunc(names, func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), strings.Compare(a, b)) })
-	node := "/dev/" + names[0]
-	if err := vfio.CheckNode(root, node, "/sys/class/uio/"+names[0]+"/dev"); err != nil {
+	const class = "/sys/class/uio"
+	node, dir := "/dev/"+name, class+"/"+name+"/device"
+	err := vfio.CheckNode(root, node, class+"/"+name+"/dev")
+	// A tree without the class is not a kernel's, in which igb_uio has a device.
+	if err != nil && !promise && (!hostfs.Absent(err) || root.Exists(class)) {
 		return err
 	}
-	dir := "/sys/class/uio/" + names[0] + "/device"
 	g.Nodes = []plugin.Node{{HostPath: node, ContainerPath: node, Permissions: "rw"}}
 	g.Mounts = []plugin.Mount{{HostPath: dir, ContainerPath: dir}}
 	return nil

@@ -220,6 +220,7 @@ func TestPackedKnowsTheCards(t *testing.T) {
 	dir := "/sys/devices/pci10000:01/10000:01:00.0"
 	h.write(dir+"/virtfn0", "")
 	h.write(dir+"/virtfn0", "-> ../../pci0000:f0/0000:f0:00.1")
+	h.write("/sys/devices/pci0000:f0/0000:f0:00.1/device", "0x4941\n")
 	devices := h.devices("qat.intel.com/dc")
 	if len(devices) != 2 {
 		t.Fatalf("%v", devices)
@@ -289,6 +290,80 @@ func BenchmarkScan(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+func TestAVFIsOfferedByItsID(t *testing.T) {
+	h := newHost(t, "gen4")
+	for _, c := range []struct{ id, fails string }{
+		{"", "device id cannot be read"},
+		{"\n", "device id cannot be read"},
+		{"some junk\n", `"some junk" is no PCI device id`},
+		{"0x49411\n", `"0x49411" is no PCI device id`},
+		{"0x37c9\n", "0x37c9 is of the kind c6xxvf, which is not among --qat-kernel-vf-drivers"},
+		{"6f55\n", "6f55 is of the kind d15xxvf"},
+		{"0x4947\n", ""},
+		{"0x49ff\n", ""}, // of a card that is newer than this list
+		{"0x4941\n", ""},
+	} {
+		h.write(vf1+"/device", c.id)
+		list, skipped := look(t, h.ReadOnly())
+		if left := len(skipped) == 1 && skipped[0].Path == vf1 && strings.Contains(skipped[0].Reason, c.fails); len(list) != 2-len(skipped) || left != (c.fails != "") {
+			t.Errorf("id %q: %v, left out: %v", c.id, list, skipped)
+		}
+	}
+	h.write(vf2+"/device", "0x37c9\n")
+	_, _ = look(t, h.Family)
+	if got := h.read(bindPCI); got != "" {
+		t.Errorf("bound all the same: %q", got)
+	}
+	if f := h.Diagnose(t.Context()); len(f) != 1 || f[0].Remedy != "--qat-kernel-vf-drivers=4xxxvf,420xxvf,c6xxvf" {
+		t.Errorf("doctor: %+v", f)
+	}
+}
+
+// As in a tree that is put together of pieces; a kernel has a link there.
+func TestAVFWhosePlaceOnTheBusIsAFolder(t *testing.T) {
+	h := newHost(t, "gen4")
+	const place = "/sys/bus/pci/devices/0000:6b:00.1"
+	h.write(place, "")
+	h.write(place+"/numa_node", "0\n")
+	h.write(place+"/iommu_group", "-> ../../../../kernel/iommu_groups/318")
+	list, skipped := look(t, h.ReadOnly())
+	if len(list) != 2 || len(skipped) != 0 || list[0].Resource != "qat.intel.com/cy" {
+		t.Errorf("%v, left out: %v", list, skipped)
+	}
+}
+
+// The look binds nothing, so that the uio device is that of the driver which the VF has now.
+func TestAVFThatWillBeBoundToUIOIsShown(t *testing.T) {
+	h := newHost(t, "igb-uio")
+	const vf3 = "/sys/devices/pci0000:6b/0000:6b:00.3"
+	h.write(vf3+"/uio/uio7/dev", "240:7\n")
+	list, _ := look(t, h.ReadOnly())
+	if len(list) != 2 || list[1].ID != "0000:6b:00.3" || list[1].Health != plugin.Healthy ||
+		!slices.Equal(list[1].Nodes, []string{"/dev/uio7"}) || !slices.Equal(list[1].Mounts, []string{"/sys/class/uio/uio7/device"}) {
+		t.Errorf("%+v", list)
+	}
+	h.want(map[string]string{"cy 0000:6b:00.1": ""}) // bound for good it has to have its node
+}
+
+// Without its card a VF would be generic, as in a virtual machine.
+func TestADriverThatCannotBeReadIsNoVirtualMachine(t *testing.T) {
+	h := newHost(t, "gen4")
+	drivers := "/sys/bus/pci/drivers/4xxx"
+	h.write(drivers, "-> 4xxx")
+	list, skipped := look(t, h.Family)
+	if len(list) != 0 || len(skipped) != 1 || skipped[0].Path != drivers {
+		t.Errorf("%v, left out: %v", list, skipped)
+	}
+}
+
+func TestAUIODeviceHasItsNodeWhereTheKernelHasTheClass(t *testing.T) {
+	h := newHost(t, "igb-uio")
+	h.write("/dev/uio3", "")
+	h.want(map[string]string{})
+	h.write("/sys/class/uio", "") // a tree that no kernel has made
+	h.want(map[string]string{"cy 0000:6b:00.1": ""})
 }
 
 func TestADriverThatIsLoadedLaterIsUsed(t *testing.T) {

@@ -89,6 +89,10 @@ func TestWhichNodesAContainerGets(t *testing.T) {
 		"sys/class/misc/iommu/dev": "10:125\n", "dev/iommu": "c 10:125",
 	}
 	noGroupNode := map[string]string{"dev/vfio/318": "absent", "sys/class/vfio/318/dev": "absent"}
+	noVFIO := map[string]string{
+		"dev/vfio/318": "absent", "dev/vfio/vfio": "absent", "sys/class/vfio/318/dev": "absent", "sys/class/misc/vfio/dev": "absent",
+		"sys/kernel/iommu_groups/318/devices/" + vf: "absent",
+	}
 	for name, c := range map[string]struct {
 		changes []map[string]string
 		want    []string
@@ -121,6 +125,17 @@ func TestWhichNodesAContainerGets(t *testing.T) {
 			"dev/vfio/vfio": "absent", "sys/class/misc/vfio/dev": "absent",
 			"sys/kernel/iommu_groups/318/devices/" + vf: "absent", "sys/kernel/iommu_groups/318/name": "absent",
 		}}, []string{"/dev/vfio/318", "/dev/vfio/vfio"}, ""},
+		"nothing of VFIO shown, as in the reference's trees": {[]map[string]string{noVFIO}, []string{"/dev/vfio/318", "/dev/vfio/vfio"}, ""},
+		"nothing of VFIO shown, and a group that is none": {
+			[]map[string]string{noVFIO, {dir + "/iommu_group": "-> .."}}, nil, "/dev/vfio/.. is missing",
+		},
+		"nothing of VFIO but the class": {
+			[]map[string]string{noVFIO, {"sys/class/vfio/318/dev": "239:0\n"}}, nil, "/dev/vfio/318 is missing",
+		},
+		"nothing of VFIO but the group": {
+			[]map[string]string{noVFIO, {"sys/kernel/iommu_groups/318/devices/" + vf: "-> ../../../../devices/pci0000:6b/" + vf}},
+			nil, "/dev/vfio/318 is missing",
+		},
 		"group shared with a kernel driver": {[]map[string]string{{
 			"sys/kernel/iommu_groups/318/devices/0000:6b:00.0": "-> ../../../../devices/pci0000:6b/0000:6b:00.0",
 			"sys/devices/pci0000:6b/0000:6b:00.0/driver":       "-> ../../../bus/pci/drivers/4xxx",
@@ -214,9 +229,13 @@ func TestDevicesOfOthersAreNobodysConcern_D4(t *testing.T) {
 		"sys/bus/pci/devices/10000:01:00.0/vendor": "0x8086\n",
 		"sys/bus/pci/devices/10000:01:00.0/device": "0x0b25\n",
 		"sys/bus/pci/devices/junk/vendor":          "0x8086\n",
+		// No kernel leaves the vendor out; the reference's trees do.
+		"sys/bus/pci/devices/0000:6b:01.0/device":  "0x0b25\n",
+		"sys/bus/pci/devices/0000:6b:02.0/device":  "0x4941\n",
+		"sys/bus/pci/devices/0000:6b:03.0/device/": "",
 	})
 	found, skipped := Functions(root, Intel, func(id string) bool { return id == "0x0b25" })
-	if diff := cmp.Diff([]Function{{"0000:6a:01.0", "0x0b25"}, {"10000:01:00.0", "0x0b25"}}, found); diff != "" {
+	if diff := cmp.Diff([]Function{{"0000:6a:01.0", "0x0b25"}, {"0000:6b:01.0", "0x0b25"}, {"10000:01:00.0", "0x0b25"}}, found); diff != "" {
 		t.Error(diff)
 	}
 	if len(skipped) != 1 || !strings.HasSuffix(skipped[0].Path, "0000:3e:00.0") {

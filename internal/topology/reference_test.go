@@ -1,7 +1,9 @@
 package topology
 
 import (
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -69,5 +71,51 @@ func TestTheHintsOfTheReferencesTree(t *testing.T) {
 				t.Errorf("%s: %q, PCI device on %q (-want +got):\n%s", name, tt.nodes, tt.numa, diff)
 			}
 		}
+	}
+}
+
+// Where a class holds plain folders, as trees of tests do, the numbers of the nodes say where a device is.
+func TestADeviceInAPlainFolderIsFoundByItsNode(t *testing.T) {
+	const hardware, place = "sys/devices/pci0000:3a/0000:3b:00.0", "-> ../../devices/pci0000:3a/0000:3b:00.0/dlb2/"
+	base := map[string]string{
+		"dev/dlb0": "", "sys/class/dlb2/dlb0/device/sriov_numvfs": "0",
+		hardware + "/numa_node": "1", hardware + "/local_cpulist": "8-15", hardware + "/dlb2/dlb0/uevent": "", hardware + "/dlb2/other/uevent": "",
+	}
+	for name, tt := range map[string]struct {
+		more map[string]string
+		node string
+		want []int
+	}{
+		"by its name":           {more: map[string]string{"sys/dev/char/240:0": place + "dlb0"}, want: []int{1}},
+		"by its number":         {more: map[string]string{"sys/dev/char/240:0": place + "other", "sys/class/dlb2/dlb0/dev": "240:0"}, want: []int{1}},
+		"by nothing":            {},
+		"a number of no device": {more: map[string]string{"sys/class/dlb2/dlb0/dev": "240:0"}},
+		"a number that is none": {more: map[string]string{"sys/class/dlb2/dlb0/dev": ""}},
+		"no node":               {more: map[string]string{"sys/dev/char/240:0": place + "dlb0"}, node: "/dev/dlb9"},
+		"a folder of its own":   {more: map[string]string{"sys/dev/char/240:0": "-> ../../class/dlb2/dlb0"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			files := maps.Clone(base)
+			maps.Copy(files, tt.more)
+			if tt.node == "" {
+				tt.node = "/dev/dlb0"
+			}
+			got, err := Of(tree(t, files), "/sys/class/dlb2/dlb0", tt.node)
+			if err != nil || !slices.Equal(got, tt.want) {
+				t.Errorf("%v, %v, want %v", got, err, tt.want)
+			}
+		})
+	}
+	// The tree of the reference with a class beside it: nodes that are real have their numbers themselves.
+	root := reference(t, "")
+	if _, err := root.Node("/dev/tty"); err != nil {
+		t.Skipf("real nodes cannot be made here: %v", err)
+	}
+	if got, err := Of(root, "/dev", "/dev/tty", "/dev/null"); err != nil || !slices.Equal(got, []int{1, 2, 3, 4, 5, 6}) {
+		t.Errorf("%v, %v", got, err)
+	}
+	// A folder below /sys/devices is believed, whatever the node says.
+	if got, err := Of(root, "/sys/devices/virtual/tty/tty", "/dev/null"); err != nil || !slices.Equal(got, []int{4, 5, 6}) {
+		t.Errorf("%v, %v", got, err)
 	}
 }

@@ -42,6 +42,18 @@ func OfDevices(root *hostfs.Root, dirs ...string) ([]int, error) {
 	return slices.Compact(numa), nil
 }
 
+// Of is OfDevices for a device that has nodes too. A kernel's folders of devices are below /sys/devices, wherever links lead
+// there from; in a tree made for tests the class may hold plain folders instead. Then the nodes' numbers say where the
+// device is, if they can.
+func Of(root *hostfs.Root, dir string, nodes ...string) ([]int, error) {
+	if place, err := root.Resolve(dir); err == nil && !strings.HasPrefix(place, devices) {
+		if numa, err := OfNodes(root, nodes...); err == nil {
+			return numa, nil
+		}
+	}
+	return OfDevices(root, dir)
+}
+
 // sysfsDir finds the sysfs folder of a device node.
 func sysfsDir(root *hostfs.Root, node string) (string, error) {
 	dev, err := root.Node(node)
@@ -65,9 +77,16 @@ func plainNodeDir(root *hostfs.Root, node string) (string, error) {
 	}
 	for _, class := range classes {
 		dir := "/sys/class/" + class + "/" + path.Base(node)
-		if root.Exists(dir + "/dev") {
-			return root.Resolve(dir)
+		if !root.Exists(dir + "/dev") {
+			continue
 		}
+		place, err := root.Resolve(dir)
+		if err == nil && !strings.HasPrefix(place, devices) { // a plain folder in the link's place
+			if numbered, err := byNumber(root, dir+"/dev"); err == nil {
+				return numbered, nil
+			}
+		}
+		return place, err
 	}
 	numbers, err := root.ReadDir("/sys/dev/char")
 	if err != nil && !hostfs.Absent(err) {
@@ -80,6 +99,19 @@ func plainNodeDir(root *hostfs.Root, node string) (string, error) {
 		}
 	}
 	return "", errors.New("no device of this name in sysfs")
+}
+
+// byNumber is the sysfs folder of the device whose number a file has.
+func byNumber(root *hostfs.Root, file string) (string, error) {
+	text, err := root.ReadAttr(file)
+	if err != nil {
+		return "", err
+	}
+	dev, err := hostfs.ParseDev(text)
+	if err != nil {
+		return "", err
+	}
+	return root.Resolve("/sys/dev/char/" + dev.String())
 }
 
 // maxDepth bounds stacks of devices (a link of slaves that leads back to itself).

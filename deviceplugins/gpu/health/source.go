@@ -34,7 +34,7 @@ type Source struct {
 }
 
 func newSource(name string, c Config) *Source {
-	c.Timeout, c.Renew = cmp.Or(c.Timeout, callTimeout), cmp.Or(c.Renew, renewal)
+	c.Timeout, c.Renew, c.Severity = cmp.Or(c.Timeout, callTimeout), cmp.Or(c.Renew, renewal), cmp.Or(c.Severity, Warning)
 	return &Source{c: c, name: name, tracker: newTracker(c.Grace, c.Kick), more: make(chan struct{}, 1)}
 }
 
@@ -48,8 +48,10 @@ type Config struct {
 	// Renew is how long what a stream has said is believed until another one has to say it again; zero is 3 min.
 	Renew  time.Duration
 	Limits Limits // of the Level-Zero service's temperatures
-	Kick   func() // called when a verdict has become another; quick
-	Log    logrus.FieldLogger
+	// Severity is that of xpumd's from which on a card is unhealthy; zero is Warning.
+	Severity Severity
+	Kick     func() // called when a verdict has become another; quick
+	Log      logrus.FieldLogger
 }
 
 // Limits are the temperatures in degrees Celsius above which a card is unhealthy.
@@ -60,6 +62,8 @@ const (
 	callTimeout = 5 * time.Second
 	// renewal is the age of a stream. A service that hangs says nothing on it, as one that has nothing to tell.
 	renewal = 3 * time.Minute
+	// askedYet is how often Ask looks whether it has its answers.
+	askedYet = 5 * time.Millisecond
 	// The time between two attempts to get a stream, growing.
 	leastWait = 100 * time.Millisecond
 	mostWait  = 10 * time.Second
@@ -82,6 +86,27 @@ func (s *Source) Follow(addresses []string) {
 
 // Verdict on the card at a PCI address.
 func (s *Source) Verdict(address string) Verdict { return s.tracker.verdict(address) }
+
+// Ask asks for these cards once, for somebody who looks and does not follow: until the source has said of each whether it
+// knows it, or has had the time of one call. It is not for a source that runs.
+func (s *Source) Ask(ctx context.Context, addresses []string) error {
+	s.Follow(addresses)
+	ctx, cancel := context.WithTimeout(ctx, s.c.Timeout)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	look := time.NewTicker(askedYet)
+	defer look.Stop()
+	for !s.tracker.asked() {
+		select {
+		case <-look.C:
+		case err := <-done:
+			return err
+		}
+	}
+	cancel()
+	return <-done
+}
 
 // Run asks until ctx ends, and waits for what it has begun. An error says that the socket's name is none.
 func (s *Source) Run(ctx context.Context) error {

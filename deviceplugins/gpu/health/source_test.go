@@ -200,6 +200,23 @@ func TestWhatXPUMDSaysOfACard(t *testing.T) {
 	}
 }
 
+func TestTheSeverityFromWhichACardIsUnhealthy(t *testing.T) {
+	for from, worst := range map[health.Severity]uint32{0: 1, health.Warning: 1, health.Critical: 2, health.Failed: 3} {
+		for severity := uint32(1); severity <= 5; severity++ {
+			server := healthtest.New(t)
+			server.Tell(healthtest.Device{Address: card0, Health: []healthtest.Status{{Name: "memory", Severity: severity}}})
+			server.Start()
+			s := health.XPUMD(health.Config{Socket: server.Socket, Grace: time.Hour, Severity: from, Kick: func() {}, Log: logrus.New()})
+			if err := s.Ask(t.Context(), []string{card0}); err != nil {
+				t.Fatal(err)
+			}
+			if v := s.Verdict(card0); v.Healthy != (severity <= worst) {
+				t.Errorf("from %d, severity %d: %+v", from, severity, v)
+			}
+		}
+	}
+}
+
 // sick makes card0 sick or well at both services.
 func sick(s *healthtest.Server, is bool) {
 	severity := uint32(1)
@@ -407,4 +424,38 @@ func TestIndices(t *testing.T) {
 	if _, err := health.Indices(t.Context(), s.Socket); err == nil || !strings.Contains(err.Error(), "not ready (0x1)") {
 		t.Errorf("error %v", err)
 	}
+}
+
+// Somebody who looks once gets what the source says, and waits for none that does not answer longer than for one call.
+func TestASourceThatIsAskedOnce(t *testing.T) {
+	forEachSource(t, func(t *testing.T, source func(health.Config) *health.Source) {
+		for name, c := range map[string]struct {
+			prepare func(*healthtest.Server)
+			want    string
+		}{
+			"sick":       {func(s *healthtest.Server) { sick(s, true); s.Start() }, "emory"},
+			"well":       {func(s *healthtest.Server) { sick(s, false); s.Start() }, ""},
+			"not known":  {func(s *healthtest.Server) { s.Start() }, ""},
+			"no service": {func(*healthtest.Server) {}, ""},
+			"a hung one": {func(s *healthtest.Server) { s.Hang(true); s.Start() }, ""},
+		} {
+			server := healthtest.New(t)
+			c.prepare(server)
+			log := logrus.New()
+			log.SetOutput(io.Discard)
+			s := impatient(source)(health.Config{Socket: server.Socket, Grace: time.Hour, Period: time.Hour, Kick: func() {}, Log: log})
+			for range 2 {
+				if err := s.Ask(t.Context(), []string{card0}); err != nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+				v := s.Verdict(card0)
+				if v.Healthy != (c.want == "") || !strings.Contains(v.Reason, c.want) {
+					t.Errorf("%s: %+v, want %q", name, v, c.want)
+				}
+			}
+			if err := s.Ask(t.Context(), nil); err != nil {
+				t.Fatalf("%s: for no card: %v", name, err)
+			}
+		}
+	})
 }

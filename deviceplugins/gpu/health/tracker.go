@@ -31,6 +31,9 @@ type tracker struct {
 	told  map[string]Verdict // the verdicts of the last kick
 }
 
+// notAsked is why there is no answer for a card that is new.
+const notAsked = "not asked yet"
+
 // state is what is known of one card.
 type state struct {
 	answer Verdict
@@ -51,7 +54,7 @@ func (t *tracker) follow(addresses []string) (more bool) {
 	next := make(map[string]*state, len(addresses))
 	for _, a := range addresses {
 		if next[a] = t.cards[a]; next[a] == nil {
-			next[a] = &state{answer: good(), since: time.Now(), why: "not asked yet"}
+			next[a] = &state{answer: good(), since: time.Now(), why: notAsked}
 			t.told[a] = good()
 			more = true
 		}
@@ -80,6 +83,18 @@ func (t *tracker) addresses() []string {
 		list = append(list, a)
 	}
 	return list
+}
+
+// asked tells whether every card that matters has been asked for, with or without an answer.
+func (t *tracker) asked() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, s := range t.cards {
+		if s.why == notAsked {
+			return false
+		}
+	}
+	return true
 }
 
 // answered notes what the source says of a card. It holds until lost or another answer.

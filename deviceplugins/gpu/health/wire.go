@@ -212,7 +212,7 @@ type xpumDevice struct {
 type domain struct {
 	received
 	name            string
-	severity        uint64
+	severity        Severity
 	reason, message string
 }
 
@@ -240,7 +240,7 @@ func (d *domain) field(n protowire.Number, v value) error {
 	case n == 1 && v.typ == protowire.BytesType:
 		d.name = string(v.bytes)
 	case n == 2 && v.typ == protowire.VarintType:
-		d.severity = v.number
+		d.severity = Severity(v.number)
 	case n == 3 && v.typ == protowire.BytesType:
 		d.reason = string(v.bytes)
 	case n == 4 && v.typ == protowire.BytesType:

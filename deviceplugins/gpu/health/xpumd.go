@@ -11,13 +11,16 @@ import (
 	"google.golang.org/grpc"
 )
 
-// Severities of xpumd. From warning on a device counts as unhealthy.
+// Severity is xpumd's of one aspect of a device. A number beyond these is worse yet.
+type Severity uint64
+
+// Severities from which on a device can count as unhealthy.
 const (
-	unknown = iota
-	_       // ok
-	warning
-	critical
-	_ // failed
+	unknown Severity = iota
+	_                // ok
+	Warning
+	Critical
+	Failed
 )
 
 // XPUMD follows the health stream of XPU Manager 2.
@@ -122,7 +125,7 @@ func (s *Source) takeLast() {
 		case d.worst().severity == unknown:
 			s.tracker.lost(address, "xpumd does not know the device's health")
 		default:
-			s.tracker.answered(address, d.verdict())
+			s.tracker.answered(address, d.verdict(s.c.Severity))
 		}
 	}
 }
@@ -138,15 +141,15 @@ func (d *xpumDevice) worst() domain {
 	return worst
 }
 
-func (d *xpumDevice) verdict() Verdict {
+func (d *xpumDevice) verdict(from Severity) Verdict {
 	worst := d.worst()
 	severity := "failed"
 	switch {
-	case worst.severity < warning:
+	case worst.severity < from:
 		return good()
-	case worst.severity == warning:
+	case worst.severity == Warning:
 		severity = "warning"
-	case worst.severity == critical:
+	case worst.severity == Critical:
 		severity = "critical"
 	}
 	text := "xpumd says " + severity
