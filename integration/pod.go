@@ -36,9 +36,6 @@ func (n *Node) RunPod(name string, options ...func(*cri.PodSpec)) *Pod {
 	return &Pod{Pod: pod, node: n}
 }
 
-// InNamespace puts the pod into another namespace.
-func InNamespace(ns string) func(*cri.PodSpec) { return func(s *cri.PodSpec) { s.Namespace = ns } }
-
 // WithAnnotations gives the pod annotations, as its author could.
 func WithAnnotations(a map[string]string) func(*cri.PodSpec) {
 	return func(s *cri.PodSpec) { s.Annotations = a }
@@ -77,7 +74,7 @@ func (p *Pod) TryRun(s cri.ContainerSpec) (*Container, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c, c.Container.Start(p.node.ctx())
+	return c, c.Start(p.node.ctx())
 }
 
 // Create makes a container that must not be refused.
@@ -105,14 +102,6 @@ func (p *Pod) End() {
 	p.node.t.Helper()
 	if err := p.Remove(p.node.ctx()); err != nil {
 		p.node.t.Fatal(err)
-	}
-}
-
-// Start runs the container's program, which must not be refused.
-func (c *Container) Start() {
-	c.node.t.Helper()
-	if err := c.Container.Start(c.node.ctx()); err != nil {
-		c.node.t.Fatal(err)
 	}
 }
 

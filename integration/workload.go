@@ -156,7 +156,7 @@ func (w *Workload) Try() error {
 	if w.container, err = w.Pod.TryCreate(spec); err != nil {
 		return err
 	}
-	return w.container.Container.Start(ctx)
+	return w.container.Start(ctx)
 }
 
 // unanswered are refusals because a question among our programs or to the kubelet was not

@@ -4,15 +4,12 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"sigs.k8s.io/yaml"
 )
 
 // sameAs are the values by which the chart gives what an overlay gives.
@@ -180,7 +177,9 @@ func TestThePolicyNamesTheAccountOfTheNodes(t *testing.T) {
 
 func TestOfAChartOnlyThePartsAskedForAreThere(t *testing.T) {
 	for values, absent := range map[string][]string{
-		"webhook: {enabled: false}":                        {"Deployment.apps", "MutatingWebhookConfiguration", "Secret/"},
+		"webhook: {enabled: false}": {"Deployment.apps", "MutatingWebhookConfiguration", "Secret/"},
+		// Nothing is beside the nodes' pods then.
+		"{webhook: {enabled: false}, node: {namespace: inlay-system, createNamespace: false}}": {"Deployment.apps", "Namespace/"},
 		"node: {enabled: false}":                           {"DaemonSet.apps", "ValidatingAdmissionPolicy", "inlay-node"},
 		"node: {admissionPolicy: false}":                   {"ValidatingAdmissionPolicy"},
 		"node: {createNamespace: false}":                   {"Namespace/"},
@@ -245,135 +244,4 @@ func TestImagesAreNamedByTagOrDigest(t *testing.T) {
 			}
 		}
 	}
-}
-
-func TestTheSchemaRefusesWrongValues(t *testing.T) {
-	for values, says := range map[string]string{
-		"mod: region":                                                              "mod",
-		"mode: regions":                                                            "/mode",
-		"families: fpga":                                                           "/families",
-		"families: []":                                                             "/families",
-		"families: ['fpga,gpu']":                                                   "/families/0",
-		"nri: {mode: maybe}":                                                       "/nri/mode",
-		"node: {image: {digest: abc}}":                                             "/node/image/digest",
-		"node: {image: {repository: ''}}":                                          "/node/image/repository",
-		"node: {image: {repository: 'a@sha256:b'}}":                                "/node/image/repository",
-		"node: {image: {pullPolicy: Sometimes}}":                                   "/node/image/pullPolicy",
-		"node: {extraArgs: log-format=json}":                                       "/node/extraArgs",
-		"node: {extraArgs: [log-format=json]}":                                     "/node/extraArgs/0",
-		"node: {updateStrategy: {type: Recreate}}":                                 "/node/updateStrategy/type",
-		"webhook: {updateStrategy: {type: OnDelete}}":                              "/webhook/updateStrategy/type",
-		"nri: {mode: on}":                                                          "/nri/mode",
-		"node: {resources: {nri: {limits: {memory: lots}}}}":                       "limits.memory lots",
-		"webhook: {resources: {limits: {memory: 64m}}}":                            "limits.memory 64m",
-		"node: {updateStrategy: {rollingUpdate: {maxUnavailable: 0}}}":             "/node/updateStrategy/rollingUpdate/maxUnavailable",
-		"node: {updateStrategy: {rollingUpdate: {maxUnavailable: 0%}}}":            "/node/updateStrategy/rollingUpdate/maxUnavailable",
-		"node: {updateStrategy: {rollingUpdate: {maxSurge: 1}}}":                   "/node/updateStrategy/rollingUpdate",
-		"node: {securityContext: {privileged: true}}":                              "node.securityContext.privileged: no container of Inlay",
-		"node: {podSecurityContext: {privileged: true}}":                           "node.podSecurityContext.privileged",
-		"node: {securityContext: {allowPrivilegeEscalation: true}}":                "node.securityContext.allowPrivilegeEscalation: no container",
-		"node: {securityContext: {allowPrivilegeEscalation: null}}":                "node.securityContext.allowPrivilegeEscalation: it is to be false",
-		"node: {securityContext: null}":                                            "/node",
-		"webhook: {securityContext: {privileged: true}}":                           "webhook.securityContext.privileged",
-		"webhook: {securityContext: {allowPrivilegeEscalation: true}}":             "webhook.securityContext.allowPrivilegeEscalation: no container",
-		"{nri: {mode: preinstalled}, node: {nriExtraArgs: [--insecure]}}":          "node.nriExtraArgs: --insecure: with nri.mode=preinstalled",
-		"{nri: {mode: preinstalled}, node: {nriExtraArgs: [--a=b, --hook-debug]}}": "write --FLAG=VALUE",
-		"node: {namespace: ''}":                                                    "/node/namespace",
-		"node: {namespace: Inlay_Node}":                                            "/node/namespace",
-		"node: {paths: {kubelet: var/lib/kubelet}}":                                "/node/paths/kubelet",
-		"node: {paths: {kubelet: /var/lib/kubelet/}}":                              "/node/paths/kubelet",
-		"node: {tolerations: {operator: Exists}}":                                  "/node/tolerations",
-		"node: {podLabels: {a: 1}}":                                                "/node/podLabels/a",
-		"webhook: {replicas: 0}":                                                   "/webhook/replicas",
-		"webhook: {replicas: two}":                                                 "/webhook/replicas",
-		"webhook: {certificates: none}":                                            "/webhook/certificates",
-		"webhook: {podDisruptionBudget: {min: 1}}":                                 "/webhook/podDisruptionBudget",
-		"networkPolicy: {apiServerCIDRs: [10.0.0.1]}":                              "/networkPolicy/apiServerCIDRs/0",
-		"networkPolicy: {metricsNamespaceLabels: [a]}":                             "/networkPolicy/metricsNamespaceLabels",
-		"podMonitor: {interval: often}":                                            "/podMonitor/interval",
-		"imagePullSecrets: [registry]":                                             "/imagePullSecrets/0",
-		"node: {namespace: inlay-system}":                                          "node.namespace is that of the webhook",
-		"node: {serviceAccount: {create: false}}":                                  "node.serviceAccount.name",
-		"webhook: {serviceAccount: {create: false}}":                               "webhook.serviceAccount.name",
-		"qat: {bind: true}":                                                        "the family qat, which is not among families",
-		"{families: [gpu], qat: {health: true}}":                                   "the family qat, which is not among families",
-		"{families: [qat], gpu: {health: xpumd}}":                                  "the family gpu, which is not among families",
-		"gpu: {health: nvml}":                                                      "/gpu/health",
-		"config: 'version: v1'":                                                    "/config",
-	} {
-		_, err := usual.render(t, values)
-		if err == nil || !strings.Contains(err.Error(), says) {
-			t.Errorf("%s: %v; want an error about %s", values, err, says)
-		}
-	}
-}
-
-// Nothing can be set that is not described, and nothing is described that cannot be set.
-func TestSchemaValuesAndReadmeNameTheSameValues(t *testing.T) {
-	read := func(name string) []byte {
-		b, err := os.ReadFile(filepath.Join(tree, "deploy/helm/inlay", name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return b
-	}
-	var values, schema map[string]any
-	for name, into := range map[string]*map[string]any{"values.yaml": &values, "values.schema.json": &schema} {
-		if err := yaml.UnmarshalStrict(read(name), into); err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-	}
-	fromSchema := slices.DeleteFunc(schemaNames("", schema), func(n string) bool { return n == "global" || strings.Contains(n, ".claims") })
-	fromValues := valueNames("", values, fromSchema)
-	if diff := gocmp.Diff(fromSchema, fromValues); diff != "" {
-		t.Errorf("(-schema +values.yaml):\n%s", diff)
-	}
-	readme := map[string]bool{}
-	_, table, _ := strings.Cut(string(read("README.md")), "## Values\n")
-	for line := range strings.Lines(table) {
-		if cells := strings.Split(line, "|"); len(cells) > 2 && strings.HasPrefix(strings.TrimSpace(cells[1]), "`") {
-			for name := range strings.SplitSeq(cells[1], ",") {
-				readme[strings.Trim(name, " `")] = true
-			}
-		}
-	}
-	for _, name := range fromValues {
-		if !readme[name] {
-			t.Errorf("README.md has no line for %s", name)
-		}
-		delete(readme, name)
-	}
-	for name := range readme {
-		t.Errorf("README.md has a line for %s, which is no value", name)
-	}
-}
-
-// schemaNames are the leaves of a schema: an object with any keys is one.
-func schemaNames(prefix string, schema map[string]any) []string {
-	properties, _ := schema["properties"].(map[string]any)
-	if len(properties) == 0 {
-		return []string{strings.TrimPrefix(prefix, ".")}
-	}
-	var names []string
-	for _, k := range slices.Sorted(maps.Keys(properties)) {
-		if k == "requests" || k == "limits" || k == "claims" { // resources are one value
-			return []string{strings.TrimPrefix(prefix, ".")}
-		}
-		names = append(names, schemaNames(prefix+"."+k, properties[k].(map[string]any))...)
-	}
-	return names
-}
-
-// valueNames are the leaves of the values, as far down as leaves says.
-func valueNames(prefix string, value any, leaves []string) []string {
-	name := strings.TrimPrefix(prefix, ".")
-	m, ok := value.(map[string]any)
-	if !ok || slices.Contains(leaves, name) {
-		return []string{name}
-	}
-	var names []string
-	for _, k := range slices.Sorted(maps.Keys(m)) {
-		names = append(names, valueNames(prefix+"."+k, m[k], leaves)...)
-	}
-	return names
 }

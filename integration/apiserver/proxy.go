@@ -85,9 +85,6 @@ func (c *Cluster) NewProxy(ctx context.Context, namespace, service string) (*Pro
 	return p, l.Close()
 }
 
-// Address is where the Service is reached.
-func (p *Proxy) Address() string { return p.address }
-
 // Add adds a replica and probes it from now on.
 func (p *Proxy) Add(b Backend) {
 	ctx, cancel := context.WithCancel(p.ctx)

@@ -23,12 +23,8 @@ type Component struct {
 	p        *process.Process
 }
 
-const (
-	// startLimit bounds the start of one component; build machines are slow.
-	startLimit = 90 * time.Second
-	// endLimit is the grace between SIGTERM and SIGKILL.
-	endLimit = 15 * time.Second
-)
+// startLimit bounds the start of one component; build machines are slow.
+const startLimit = 90 * time.Second
 
 // Name is that of the program, e.g. "kube-apiserver".
 func (c *Component) Name() string { return c.name }
@@ -78,16 +74,6 @@ func (c *Component) Kill(ctx context.Context) error {
 	defer c.life.Unlock()
 	if p := c.Process(); p != nil {
 		return p.Kill(ctx)
-	}
-	return nil
-}
-
-// Terminate ends the program by SIGTERM, and if it takes too long by SIGKILL and an error.
-func (c *Component) Terminate(ctx context.Context) error {
-	c.life.Lock()
-	defer c.life.Unlock()
-	if p := c.Process(); p != nil {
-		return p.Terminate(ctx, endLimit)
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -213,7 +214,7 @@ func TestAnAbandonedClusterIsTakenDown(t *testing.T) {
 	if _, err := os.Stat(c.Dir); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("%s is left: %v", c.Dir, err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), endLimit)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 	defer cancel()
 	if err := kubelet.Wait(ctx); err != nil {
 		t.Error(err)

@@ -78,12 +78,6 @@ func (s PodSpec) Pod() *corev1.Pod {
 	return pod
 }
 
-// Manifest is the pod as a file for kubectl.
-func (s PodSpec) Manifest() (string, error) {
-	data, err := json.MarshalIndent(s.Pod(), "", "  ")
-	return string(data), err
-}
-
 // CreatePod creates a pod and does not wait for it. The error is the API server's, of which the webhook is a part.
 func (c *Cluster) CreatePod(ctx context.Context, s PodSpec) (*corev1.Pod, error) {
 	pod := s.Pod()
@@ -173,14 +167,6 @@ func Running(pod *corev1.Pod) error {
 			state, _ := json.Marshal(s.State)
 			return fmt.Errorf("container %s: %s", s.Name, state)
 		}
-	}
-	return nil
-}
-
-// Ended tells why a pod has not come to its end.
-func Ended(pod *corev1.Pod) error {
-	if pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed {
-		return fmt.Errorf("it is %s", pod.Status.Phase)
 	}
 	return nil
 }

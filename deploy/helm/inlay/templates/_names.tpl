@@ -37,7 +37,8 @@ app.kubernetes.io/name: {{ .name }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 {{- end -}}
 
-{{/* Labels of every object. Takes root, and name: inlay-node, inlay-webhook or inlay-kinds. */}}
+{{/* Labels of every object. Takes root, and name: inlay-node, inlay-webhook or inlay-kinds; and labels of this object alone:
+more, which beat commonLabels, and ours, which do not. */}}
 {{- define "inlay.labels" -}}
 app.kubernetes.io/name: {{ .name }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
@@ -46,7 +47,7 @@ app.kubernetes.io/component: {{ trimPrefix "inlay-" .name }}
 app.kubernetes.io/part-of: inlay
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
-{{- with .root.Values.commonLabels }}
+{{- with merge (dict) (default dict (get . "more")) (default dict .root.Values.commonLabels) (default dict (get . "ours")) }}
 {{ toYaml . }}
 {{- end }}
 {{- end -}}
