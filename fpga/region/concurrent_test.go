@@ -192,8 +192,8 @@ func TestAHangingReconfigurationHoldsUpItsFMEOnly(t *testing.T) {
 		t.Cleanup(cancel)
 		return ctx
 	}
-	n.refused(short(time.Second), want("dfl-port.0", nlb3), 0, "wait", "the kernel is still programming it: 1s are over")
-	n.refused(short(time.Second), want("dfl-port.1", nlb3), 0, "wait", "dfl-fme.0 is being programmed for somebody else", "lock-0000:3b:00.0")
+	n.refused(short(2*time.Second), want("dfl-port.0", nlb3), 0, "wait", "the kernel is still programming it: 2s are over")
+	n.refused(short(2*time.Second), want("dfl-port.1", nlb3), 0, "wait", "dfl-fme.0 is being programmed for somebody else", "lock-0000:3b:00.0")
 	n.must(want("intel-fpga-port.0", nlb3), true)
 	n.faults(nil)
 	n.Wait()

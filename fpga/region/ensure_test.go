@@ -295,13 +295,13 @@ func TestADeadlineEndsTheWaitForABusyPortAndNamesItsHolder(t *testing.T) {
 	holder, _ := n.start(task{Requests: []region.Request{{Port: "dfl-port.0"}}, Hold: true})
 	n.eventually("the holder has the port", func() bool { return inUse(n, "dfl-port.0") })
 	late := errors.New("the time is over")
-	ctx, cancel := context.WithTimeoutCause(t.Context(), 300*time.Millisecond, late)
+	ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, late)
 	defer cancel()
 	var phases []region.Phase
 	n.Progress = func(_ region.Request, p region.Phase) { phases = append(phases, p) }
 	began := time.Now()
 	err := n.refusal(ctx, want("dfl-port.0", nlb3), 0, "wait", "in use by process ", "("+comm(t, holder.Process.Pid)+")")
-	if took := time.Since(began); !errors.Is(err, late) || took < 250*time.Millisecond || took > 5*time.Second {
+	if took := time.Since(began); !errors.Is(err, late) || took < 900*time.Millisecond || took > 20*time.Second {
 		t.Errorf("after %s: %v", took, err)
 	}
 	if len(phases) != 2 || phases[1] != region.WaitingForPort {
@@ -349,7 +349,7 @@ func TestADeadlineDuringAReconfigurationLeavesItRunning(t *testing.T) {
 	}
 	n.store(iface, nlb3, 1000)
 	n.faults(emulator.Faults{"*": {PRHang: true}})
-	ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, errors.New("the time is over"))
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 2*time.Second, errors.New("the time is over"))
 	defer cancel()
 	n.refused(ctx, want("dfl-port.0", nlb3), 0, "wait", "the kernel is still programming it: the time is over")
 	if r := n.record("dfl-port.0"); r == nil || r.State != region.Programming {

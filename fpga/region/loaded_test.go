@@ -211,7 +211,7 @@ func TestAnAFPortIsCheckedAndNeverProgrammed(t *testing.T) {
 	if err := n.CheckLoaded(t.Context(), want("dfl-port.0", nlb3)); err == nil {
 		t.Error("another function passes")
 	}
-	n.faults(emulator.Faults{"*": {PRDelay: "300ms"}})
+	n.faults(emulator.Faults{"*": {PRHang: true}})
 	cmd, _ := n.start(task{Requests: []region.Request{want("dfl-port.0", nlb3)}, Timeout: time.Minute})
 	n.eventually("the reconfiguration runs", func() bool { _, p := n.port("dfl-port.0"); return p.AFUErr != nil })
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, errors.New("the time is over"))
@@ -219,6 +219,7 @@ func TestAnAFPortIsCheckedAndNeverProgrammed(t *testing.T) {
 	if err := n.CheckLoaded(ctx, want("dfl-port.0", nlb3)); err == nil || !contains(err, "the time is over", "busy") {
 		t.Errorf("while it is programmed: %v", err)
 	}
+	time.AfterFunc(100*time.Millisecond, func() { n.faults(nil) })
 	if err := n.CheckLoaded(t.Context(), want("dfl-port.0", nlb3)); err != nil {
 		t.Errorf("after it was waited for: %v", err)
 	}
@@ -251,7 +252,7 @@ func TestScrubClearsAPort(t *testing.T) {
 	}
 	holder, _ := n.start(task{Requests: []region.Request{{Port: "dfl-port.0"}}, Hold: true})
 	n.eventually("the holder has the port", func() bool { return inUse(n, "dfl-port.0") })
-	ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, errors.New("the time is over"))
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 500*time.Millisecond, errors.New("the time is over"))
 	defer cancel()
 	if err := n.Scrub(ctx, want("dfl-port.0", "")); err == nil || !contains(err, "in use by process", "the time is over") {
 		t.Errorf("a port that is in use: %v", err)
