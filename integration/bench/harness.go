@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -104,3 +105,13 @@ func (h *harness) Fatalf(format string, args ...any) {
 
 func (h *harness) Log(args ...any)                 { h.say("%s", strings.TrimSuffix(fmt.Sprintln(args...), "\n")) }
 func (h *harness) Logf(format string, args ...any) { h.say(format, args...) }
+
+func (h *harness) Output() io.Writer { return lines{h} }
+
+// lines says what is written to it, a line at a time: who writes here ends each with its line's end.
+type lines struct{ h *harness }
+
+func (l lines) Write(b []byte) (int, error) {
+	l.h.Log(strings.TrimSuffix(string(b), "\n"))
+	return len(b), nil
+}
