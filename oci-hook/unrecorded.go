@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -206,19 +207,15 @@ func (f free) short(wishes []region.Wish) (region.Wish, bool) {
 
 // met tells whether there are ports for all wishes, those counted that are in use now.
 func (f free) met(wishes []region.Wish) bool {
-	have := map[fpga.InterfaceID]int{}
-	for _, s := range f.slots {
-		have[s.Interface]++
-	}
-	for _, b := range f.busy {
-		have[b.iface]++
-	}
-	for _, w := range wishes {
-		if have[w.Interface]--; have[w.Interface] < 0 {
-			return false
+	return !slices.ContainsFunc(wishes, func(w region.Wish) bool {
+		asked, have := f.count(wishes, w.Interface)
+		for _, b := range f.busy {
+			if b.iface == w.Interface {
+				have++
+			}
 		}
-	}
-	return true
+		return have < asked
+	})
 }
 
 func (f free) count(wishes []region.Wish, i fpga.InterfaceID) (asked, have int) {

@@ -82,7 +82,7 @@ func says(r *jsonread.Reader, want string) error {
 	if err := text(r, &got); err != nil || len(got) == 0 || string(got) == want {
 		return err
 	}
-	return &DecodeError{Problem: "is " + show(string(got)) + ", not " + want}
+	return &DecodeError{Problem: "is " + Show(string(got)) + ", not " + want}
 }
 
 // fields remembers which keys of an object were read.
@@ -340,7 +340,7 @@ func decodeAmounts(r *jsonread.Reader) ([]amount, error) {
 		case jsonread.Number:
 			number, err = r.Raw()
 		default:
-			return &DecodeError{"[" + show(name) + "]", "is neither a string nor a number"}
+			return &DecodeError{"[" + Show(name) + "]", "is neither a string nor a number"}
 		}
 		as = append(as, amount{name, parseQuantity(string(number))})
 		return err
@@ -351,7 +351,7 @@ func decodeAmounts(r *jsonread.Reader) ([]amount, error) {
 	slices.SortFunc(as, func(a, b amount) int { return strings.Compare(a.name, b.name) })
 	for i := range as[1:] {
 		if as[i].name == as[i+1].name {
-			return nil, &DecodeError{"[" + show(as[i].name) + "]", "stands there twice"}
+			return nil, &DecodeError{"[" + Show(as[i].name) + "]", "stands there twice"}
 		}
 	}
 	return as, nil

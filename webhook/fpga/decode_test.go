@@ -139,7 +139,7 @@ func TestTextOfAPodFitsAMessage(t *testing.T) {
 		strings.Repeat("é", 41): `"` + strings.Repeat("é", 38) + `…"`, strings.Repeat("x", 81): `"` + strings.Repeat("x", 77) + `…"`,
 		strings.Repeat("x", 80): strings.Repeat("x", 80), strings.Repeat("\x80", 100): `"…"`,
 	} {
-		if got := show(text); got != want {
+		if got := Show(text); got != want {
 			t.Errorf("%q is shown as %s, want %s", text, got, want)
 		}
 	}

@@ -17,9 +17,9 @@ func Explain(w io.Writer, p Pod, namespace string, t *Table, o Options) Verdict 
 	e := &explanation{verdict: &v}
 	name := "pod"
 	if p.name != "" {
-		name += " " + show(p.name)
+		name += " " + Show(p.name)
 	}
-	fmt.Fprintf(e, "%s in namespace %s\n", name, show(p.In(namespace)))
+	fmt.Fprintf(e, "%s in namespace %s\n", name, Show(p.In(namespace)))
 	for i := range v.Containers {
 		e.container(&p.containers[i], &v.Containers[i])
 	}
@@ -43,7 +43,7 @@ func (e *explanation) container(c *container, f *Finding) {
 	translated := len(f.Asks) > 0 && len(f.Denied) == 0 && len(c.reserved) > 0
 	for i := range f.Asks {
 		a := &f.Asks[i]
-		e.line("asks for", show(a.Name)+" × "+show(a.Quantity))
+		e.line("asks for", Show(a.Name)+" × "+Show(a.Quantity))
 		if !translated {
 			e.gives(a)
 		}
@@ -74,16 +74,16 @@ func (e *explanation) gives(a *Ask) {
 		e.line("given by", "no mapping")
 		return
 	case a.Mode == "":
-		e.line("given by", fmt.Sprintf("%s %s, which leads to it", a.Kind, show(a.Mapping)))
+		e.line("given by", fmt.Sprintf("%s %s, which leads to it", a.Kind, Show(a.Mapping)))
 	default:
-		e.line("given by", fmt.Sprintf("%s %s, mode %s: %s", a.Kind, show(a.Mapping), a.Mode, inWords(a.Mode)))
+		e.line("given by", fmt.Sprintf("%s %s, mode %s: %s", a.Kind, Show(a.Mapping), a.Mode, inWords(a.Mode)))
 	}
 	label := e.would("gets", "would get")
 	if a.Resource == a.Name {
 		e.line(label, "that resource, as it is")
 		return
 	}
-	e.line(label, a.Resource+" × "+show(a.Quantity))
+	e.line(label, a.Resource+" × "+Show(a.Quantity))
 }
 
 func inWords(m v2.Mode) string {
@@ -105,7 +105,7 @@ func (e *explanation) already(c *container) {
 	e.variables("has set", vs)
 	for _, u := range e.verdict.Uses {
 		if u.Container == c.name {
-			e.line("given by", fmt.Sprintf("%s %s, mode %s: %s", u.Kind, show(u.Name), v2.ModeRegion, inWords(v2.ModeRegion)))
+			e.line("given by", fmt.Sprintf("%s %s, mode %s: %s", u.Kind, Show(u.Name), v2.ModeRegion, inWords(v2.ModeRegion)))
 		}
 	}
 	e.line("is", "translated already")
@@ -129,7 +129,7 @@ func (e *explanation) pod(p Pod) {
 		fmt.Fprintf(e, "nodes: only those with label %s=%s\n", v2.ModeLabel, v.NodeMode)
 	}
 	for _, a := range p.resources {
-		fmt.Fprintf(e, "DENIED: spec.resources asks for %s\n", show(a.name))
+		fmt.Fprintf(e, "DENIED: spec.resources asks for %s\n", Show(a.name))
 	}
 	for _, warning := range v.Warnings {
 		fmt.Fprintf(e, "warning: %s\n", warning)

@@ -99,7 +99,7 @@ func (c *container) title() string {
 	if c.name == "" {
 		return c.list() + "[" + strconv.Itoa(c.index) + "]"
 	}
-	return c.role() + " " + show(c.name)
+	return c.role() + " " + Show(c.name)
 }
 
 func (c *container) list() string {
@@ -109,11 +109,9 @@ func (c *container) list() string {
 	return "containers"
 }
 
-// Show makes text of a pod, or of another object, fit for a message or a terminal.
-func Show(s string) string { return show(s) }
-
-// show makes text of a pod fit for a message: what could break a line or a terminal is quoted, what is long is cut.
-func show(s string) string {
+// Show makes text of a pod, or of another object, fit for a message: what could break a line or a terminal is quoted, what
+// is long is cut.
+func Show(s string) string {
 	const most = 80
 	if s == "" || len(s) > most {
 		return strconv.Quote(cut(s, most))
@@ -128,7 +126,7 @@ func show(s string) string {
 
 // showResource shows the name by which a container asks for a mapping.
 func showResource(name string) string {
-	return show(v2.Prefix + name)
+	return Show(v2.Prefix + name)
 }
 
 // cut shortens s to most bytes, the mark of the cut included, between two characters.

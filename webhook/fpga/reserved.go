@@ -19,7 +19,7 @@ const (
 // is what a pod looks like once it is translated.
 func (r *review) reserved(c *container, f *Finding, as []asked) {
 	if len(c.prefixes) > 0 {
-		r.denyContainer(c, f, "envFrom with prefix "+show(c.prefixes[0])+
+		r.denyContainer(c, f, "envFrom with prefix "+Show(c.prefixes[0])+
 			" makes variables that begin with FPGA_REGION or FPGA_AFU, which inlay-webhook alone sets; choose another prefix")
 	}
 	if len(c.reserved) == 0 {
@@ -45,7 +45,7 @@ const (
 // pairFault says which variable a container must not set, why not and what to do instead; "" if its variables are
 // exactly those of a translated container.
 func (r *review) pairFault(c *container, as []asked) (why, advice string) {
-	generic := "sets " + show(c.reserved[0].Name)
+	generic := "sets " + Show(c.reserved[0].Name)
 	var sum int64
 	for i := range as {
 		a := &as[i]
@@ -67,7 +67,7 @@ func (r *review) pairFault(c *container, as []asked) (why, advice string) {
 		field := slot(v.Name, pairs)
 		switch {
 		case field == nil:
-			return "sets " + show(v.Name) + " and asks for " + counted(n, "region"), adviceRemove
+			return "sets " + Show(v.Name) + " and asks for " + counted(n, "region"), adviceRemove
 		case *field != nil:
 			return "sets " + v.Name + " twice", adviceMapping
 		case !v.plain:
@@ -79,13 +79,13 @@ func (r *review) pairFault(c *container, as []asked) (why, advice string) {
 		name := strconv.Itoa(k + 1)
 		switch {
 		case p.region == nil:
-			return "sets " + show(c.reserved[0].Name) + " and not " + regionVariable + name, adviceMapping
+			return "sets " + Show(c.reserved[0].Name) + " and not " + regionVariable + name, adviceMapping
 		case p.afu == nil:
-			return "sets " + show(c.reserved[0].Name) + " and not " + afuVariable + name, adviceMapping
+			return "sets " + Show(c.reserved[0].Name) + " and not " + afuVariable + name, adviceMapping
 		case r.grantPair(fpga.InterfaceID(*p.region), fpga.FunctionID(*p.afu)) == nil:
 			r.lackPairs(as, pairs)
 			return fmt.Sprintf("sets %s%s=%s with %s%s=%s, which no AcceleratorFunction of mode region in namespace %s gives",
-				afuVariable, name, show(*p.afu), regionVariable, name, show(*p.region), show(r.namespace)), adviceMapping
+				afuVariable, name, Show(*p.afu), regionVariable, name, Show(*p.region), Show(r.namespace)), adviceMapping
 		}
 	}
 	return miscounted(as, pairs)
@@ -108,7 +108,7 @@ func miscounted(as []asked, pairs []pair) (why, advice string) {
 	for i := range as {
 		a := &as[i]
 		if has := given[string(a.iface)]; has != a.n {
-			return fmt.Sprintf("asks for %d of %s and sets functions for %d", a.n, show(a.name), has), adviceMapping
+			return fmt.Sprintf("asks for %d of %s and sets functions for %d", a.n, Show(a.name), has), adviceMapping
 		}
 	}
 	return "", ""

@@ -145,7 +145,7 @@ func (r *review) regionWithoutFunction(c *container, as []asked) {
 	for i := range as {
 		a := &as[i]
 		if a.raw && a.mode == "" && a.n > 0 && a.entry.Kind != v2.KindFpgaRegion {
-			r.warn(c.title() + ": " + show(a.name) + " without FPGA_AFU_n, and no FpgaRegion leads to it: the node will refuse it; ask by the name of a mapping")
+			r.warn(c.title() + ": " + Show(a.name) + " without FPGA_AFU_n, and no FpgaRegion leads to it: the node will refuse it; ask by the name of a mapping")
 		}
 	}
 }

@@ -165,7 +165,7 @@ func (t *Table) Ready(kind v2.Kind, name string) (ok bool, reason, message, reso
 	named := t.named(name)
 	at := slices.IndexFunc(named, func(e Entry) bool { return e.Kind == kind })
 	if at < 0 {
-		return false, "", "there is no " + string(kind) + " " + show(name), ""
+		return false, "", "there is no " + string(kind) + " " + Show(name), ""
 	}
 	e := &named[at]
 	if e.Invalid != nil {
@@ -179,7 +179,7 @@ func (t *Table) Ready(kind v2.Kind, name string) (ok bool, reason, message, reso
 	case has == nil:
 		return false, v2.ReasonNameConflict, undecided(name) + "; rename one", ""
 	case has != e:
-		return false, v2.ReasonNameConflict, string(has.Kind) + " " + show(name) + " is older and has the name " +
+		return false, v2.ReasonNameConflict, string(has.Kind) + " " + Show(name) + " is older and has the name " +
 			showResource(name) + "; rename one", ""
 	}
 	message = "a container that asks for " + showResource(name) + " gets " + e.Target.Resource + ", mode " + string(e.Target.Mode)
@@ -190,6 +190,6 @@ func (t *Table) Ready(kind v2.Kind, name string) (ok bool, reason, message, reso
 }
 
 func undecided(name string) string {
-	return string(v2.KindAcceleratorFunction) + " " + show(name) + " and " + string(v2.KindFpgaRegion) + " " + show(name) +
+	return string(v2.KindAcceleratorFunction) + " " + Show(name) + " and " + string(v2.KindFpgaRegion) + " " + Show(name) +
 		" have one name and neither is known to be older, so neither has it"
 }

@@ -68,7 +68,7 @@ func (r *review) run() Verdict {
 		r.container(&cs[i], &r.verdict.Containers[i])
 	}
 	for _, a := range r.pod.resources {
-		r.deny("", "spec.resources asks for "+show(a.name)+
+		r.deny("", "spec.resources asks for "+Show(a.name)+
 			": FPGAs are given to containers, so ask in the resources of the container that needs it")
 	}
 	if r.total > MaxPerPod {
@@ -177,11 +177,11 @@ func (r *review) collect(c *container, f *Finding) []asked {
 		switch {
 		case len(requests) == 0 || len(limits) > 0 && limits[0].name < requests[0].name:
 			a.amount, limits = limits[0], limits[1:]
-			r.denyContainer(c, f, show(a.name)+" is in its limits and not in its requests; both must ask for the same number")
+			r.denyContainer(c, f, Show(a.name)+" is in its limits and not in its requests; both must ask for the same number")
 			a.malformed = true
 		case len(limits) == 0 || requests[0].name < limits[0].name:
 			a.amount, requests = requests[0], requests[1:]
-			r.denyContainer(c, f, show(a.name)+" is in its requests and not in its limits; both must ask for the same number")
+			r.denyContainer(c, f, Show(a.name)+" is in its requests and not in its limits; both must ask for the same number")
 			a.malformed = true
 		default:
 			a.amount = limits[0]
@@ -208,11 +208,11 @@ func (r *review) collect(c *container, f *Finding) []asked {
 func disagreement(limit, request amount) string {
 	switch {
 	case limit.fault != "":
-		return show(limit.name) + ": limit " + show(limit.text) + " " + limit.fault
+		return Show(limit.name) + ": limit " + Show(limit.text) + " " + limit.fault
 	case request.fault != "":
-		return show(request.name) + ": request " + show(request.text) + " " + request.fault
+		return Show(request.name) + ": request " + Show(request.text) + " " + request.fault
 	case limit.n != request.n:
-		return show(limit.name) + ": limit " + show(limit.text) + " and request " + show(request.text) + " differ; both must be the same number"
+		return Show(limit.name) + ": limit " + Show(limit.text) + " and request " + Show(request.text) + " differ; both must be the same number"
 	}
 	return ""
 }
@@ -244,7 +244,7 @@ func (r *review) resolve(c *container, f *Finding, a *asked) {
 			} else {
 				r.lack(Sought{Interface: i, Function: fpga.FunctionID(afu)})
 			}
-			r.denyContainer(c, f, "no mapping of namespace "+show(r.namespace)+" leads to "+show(a.name))
+			r.denyContainer(c, f, "no mapping of namespace "+Show(r.namespace)+" leads to "+Show(a.name))
 		}
 		return
 	}
@@ -256,15 +256,15 @@ func (r *review) resolve(c *container, f *Finding, a *asked) {
 		r.note(a, has.Target.Mode)
 		r.aliases = r.aliases || a.n > 0
 	case rival != nil:
-		r.denyContainer(c, f, show(a.name)+" stands for nothing: in namespace "+show(r.namespace)+" "+undecided(a.short()))
+		r.denyContainer(c, f, Show(a.name)+" stands for nothing: in namespace "+Show(r.namespace)+" "+undecided(a.short()))
 	case len(named) > 0:
-		r.denyContainer(c, f, show(a.name)+" stands for nothing: "+string(named[0].Kind)+" "+show(a.short())+
-			" of namespace "+show(r.namespace)+" is invalid: "+named[0].Invalid.Message)
+		r.denyContainer(c, f, Show(a.name)+" stands for nothing: "+string(named[0].Kind)+" "+Show(a.short())+
+			" of namespace "+Show(r.namespace)+" is invalid: "+named[0].Invalid.Message)
 	default:
 		if !r.check { // where an alias is denied whether it has a mapping or not
 			r.lack(Sought{Name: a.short()})
 		}
-		r.denyContainer(c, f, "namespace "+show(r.namespace)+" has no AcceleratorFunction or FpgaRegion named "+show(a.short())+r.names())
+		r.denyContainer(c, f, "namespace "+Show(r.namespace)+" has no AcceleratorFunction or FpgaRegion named "+Show(a.short())+r.names())
 	}
 }
 
@@ -298,7 +298,7 @@ func (r *review) names() string {
 		case len(names) == most:
 			more++
 		default:
-			names = append(names, show(name))
+			names = append(names, Show(name))
 		}
 		from = to
 	}
@@ -343,11 +343,11 @@ func fits(a, b *asked) bool {
 func describe(a *asked) string {
 	switch {
 	case a.raw && a.mode == "":
-		return show(a.name) + " (a region by its own name)"
+		return Show(a.name) + " (a region by its own name)"
 	case a.raw:
-		return show(a.name) + " (mode " + string(a.mode) + ")"
+		return Show(a.name) + " (mode " + string(a.mode) + ")"
 	}
-	return show(a.name) + " (" + string(a.entry.Kind) + ", mode " + string(a.mode) + ")"
+	return Show(a.name) + " (" + string(a.entry.Kind) + ", mode " + string(a.mode) + ")"
 }
 
 func because(a, b *asked) string {
@@ -386,7 +386,7 @@ func ask(a *asked) Ask {
 func (r *review) nothingLeft(c *container, f *Finding, as []asked) {
 	for i := range as {
 		if !as[i].raw {
-			r.denyContainer(c, f, show(as[i].name)+
+			r.denyContainer(c, f, Show(as[i].name)+
 				" was not translated: it was added after the mutating webhook had seen the pod, or that webhook is not registered")
 		}
 	}
