@@ -115,3 +115,42 @@ func helpLate(root string, _ []string) error {
 	afu, err := mappedAFU(fd)
 	return errors.Join(err, expect("afu", afu, nlb0))
 }
+
+// helpBusy opens port 0 and asks it something from many threads at once, over and over.
+func helpBusy(root string, args []string) error {
+	rounds, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
+	const threads = 16
+	failed := make(chan error, threads)
+	for range threads {
+		go func() {
+			for range rounds {
+				if err := askRegion(root); err != nil {
+					failed <- err
+					return
+				}
+			}
+			failed <- nil
+		}()
+	}
+	for range threads {
+		err = errors.Join(err, <-failed)
+	}
+	return err
+}
+
+func askRegion(root string) error {
+	fd, err := openNode(root, "dfl-port.0", 0)
+	if err != nil {
+		return fmt.Errorf("open: %w", err)
+	}
+	defer unix.Close(fd)
+	s := make([]byte, regionInfoSize)
+	s[0] = regionInfoSize
+	if err := ioctlBytes(fd, dflRegionInfo, s); err != nil {
+		return fmt.Errorf("region info: %w", err)
+	}
+	return nil
+}

@@ -39,6 +39,7 @@ var helpers = map[string]func(root string, args []string) error{
 	"stuck":      helpStuck,
 	"meanwhile":  helpMeanwhile,
 	"orphan":     helpOrphan,
+	"busy":       helpBusy,
 }
 
 // child starts this program again as another helper, under the same emulator.

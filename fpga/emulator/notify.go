@@ -45,12 +45,22 @@ const (
 // listener is the supervisor's end of the filter.
 type listener struct{ fd int }
 
-func (l listener) ioctl(request uintptr, arg unsafe.Pointer) error {
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(l.fd), request, uintptr(arg))
-	if errno != 0 {
-		return errno
+// ioctl goes on when a signal interrupts it: the Go runtime signals its own threads, and the kernel waits interruptibly
+// for the listener's lock. An answer given up for that would leave its caller waiting, or hand its call to the kernel.
+func (l listener) ioctl(request uintptr, arg unsafe.Pointer) (int, error) {
+	for {
+		if n, err := l.tryIoctl(request, arg); !errors.Is(err, unix.EINTR) {
+			return n, err
+		}
 	}
-	return nil
+}
+
+func (l listener) tryIoctl(request uintptr, arg unsafe.Pointer) (int, error) {
+	n, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(l.fd), request, uintptr(arg))
+	if errno != 0 {
+		return -1, errno
+	}
+	return int(n), nil
 }
 
 // wakeUpHere asks the kernel to run supervisor and caller in turn on one CPU, which makes each answer cheaper. Kernels before 6.6 cannot; it is only speed.
@@ -74,8 +84,8 @@ func (l listener) receive(stop int) (n *notification, ok bool, err error) {
 		if fds[0].Revents&unix.POLLIN == 0 {
 			return nil, false, nil // POLLHUP: the last one is gone
 		}
-		n := new(notification) // zeroed, as the kernel demands
-		err := l.ioctl(unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(n))
+		n := new(notification)                                                 // zeroed, as the kernel demands
+		_, err := l.tryIoctl(unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(n)) // after EINTR stop is looked at again
 		switch {
 		case err == nil:
 			return n, true, nil
@@ -88,7 +98,8 @@ func (l listener) receive(stop int) (n *notification, ok bool, err error) {
 
 // valid tells whether the caller still waits, so that its pid is still its own.
 func (l listener) valid(id uint64) bool {
-	return l.ioctl(notifyIDValid, unsafe.Pointer(&id)) == nil
+	_, err := l.ioctl(notifyIDValid, unsafe.Pointer(&id))
+	return err == nil
 }
 
 // A caller that died meanwhile makes each of the following fail with ENOENT: there is nobody to answer.
@@ -96,7 +107,7 @@ func (l listener) valid(id uint64) bool {
 // pass lets the kernel carry out the call.
 func (l listener) pass(id uint64) {
 	r := response{id: id, flags: unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE}
-	_ = l.ioctl(unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&r))
+	_, _ = l.ioctl(unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&r))
 }
 
 // answer ends the call with a value, or with errno if that is not 0.
@@ -105,14 +116,19 @@ func (l listener) answer(id uint64, value int64, errno unix.Errno) {
 	if errno != 0 {
 		r.value = 0
 	}
-	_ = l.ioctl(unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&r))
+	_, _ = l.ioctl(unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&r))
 }
 
-// answerFD installs a copy of fd in the caller and ends the call with its number.
+// answerFD installs a copy of fd in the caller and ends the call with its number. It does so in two steps: the kernel's
+// one step for both (SECCOMP_ADDFD_FLAG_SEND) answers 0 without a descriptor if a signal interrupts it.
 func (l listener) answerFD(id uint64, fd int, closeOnExec bool) error {
-	a := addFD{id: id, flags: unix.SECCOMP_ADDFD_FLAG_SEND, source: uint32(fd)}
+	a := addFD{id: id, source: uint32(fd)}
 	if closeOnExec {
 		a.newFlags = unix.O_CLOEXEC
 	}
-	return l.ioctl(notifyAddFD, unsafe.Pointer(&a))
+	number, err := l.ioctl(notifyAddFD, unsafe.Pointer(&a))
+	if err == nil {
+		l.answer(id, int64(number), 0)
+	}
+	return err
 }

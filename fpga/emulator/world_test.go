@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -115,5 +116,38 @@ func TestTreeMadeAgainUnderTheEmulatorIsSeen(t *testing.T) {
 	w.Close()
 	if code, err := wait(); code != 0 || err != nil {
 		t.Errorf("exit code %d, %v", code, err)
+	}
+}
+
+// The Go runtime signals its own threads to preempt them; the kernel's answer to a call that waits for the listener's
+// lock is EINTR then. Here every thread is signalled all the time.
+func TestNoCallIsLostWhileTheEmulatorIsSignalled(t *testing.T) {
+	m := newMachine(t, true, twoPorts)
+	ended := make(chan struct{})
+	var signals sync.WaitGroup
+	signals.Go(func() {
+		for {
+			select {
+			case <-ended:
+				return
+			default:
+			}
+			tasks, err := os.ReadDir("/proc/self/task")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for _, task := range tasks {
+				if id, err := strconv.Atoi(task.Name()); err == nil {
+					_ = unix.Tgkill(os.Getpid(), id, unix.SIGURG) // a thread that has ended is fine
+				}
+			}
+		}
+	})
+	m.run("busy", "300")
+	close(ended)
+	signals.Wait()
+	if recs := m.records(); len(recs) != 16*300 {
+		t.Errorf("%d calls are recorded of %d", len(recs), 16*300)
 	}
 }
