@@ -62,6 +62,9 @@ func (inv *Inventory) queues(root *hostfs.Root, kind Kind, shares int) {
 	if err != nil {
 		inv.skip(busFolder, err)
 	}
+	if len(devices) == 0 { // else its names change whenever a queue is opened
+		inv.Values = append(inv.Values, busFolder)
+	}
 	for _, d := range devices {
 		if d.err != nil {
 			inv.skip(d.dir, d.err)
