@@ -12,8 +12,8 @@ const (
 	rssGoal        = 12 << 20 // bytes, of each daemon
 	switchesGoal   = 30.0     // voluntary context switches a minute, over all threads
 	allocations    = 1000
-	scrapeEvery    = 50 // containers
-	settledAfter   = 15 * time.Second
+	scrapeEvery    = 50               // containers
+	settledAfter   = 30 * time.Second // a kubelet of 20 s is asked again who holds what
 	idleFor        = 5 * time.Minute
 	idleForInShort = time.Minute
 )
