@@ -35,7 +35,7 @@ func Again(ctx context.Context) (code int, done bool, err error) {
 	if err != nil {
 		return 0, true, err
 	}
-	cmd := exec.CommandContext(ctx, self, os.Args[1:]...)
+	cmd := exec.Command(self, os.Args[1:]...) // not of the context: waitFor collects it
 	cmd.Env = append(os.Environ(), insideEnv+"=1")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{
@@ -48,12 +48,35 @@ func Again(ctx context.Context) (code int, done bool, err error) {
 	}
 	runtime.LockOSThread() // the death signal is sent when the thread ends that started it
 	defer runtime.UnlockOSThread()
-	err = cmd.Run()
-	endChildren()
-	if failed := new(exec.ExitError); errors.As(err, &failed) && failed.Exited() {
-		return failed.ExitCode(), true, nil
+	if err := cmd.Start(); err != nil {
+		return 0, true, err
 	}
-	return 0, true, err
+	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
+	defer stop()
+	status, err := waitFor(cmd.Process.Pid)
+	endChildren()
+	switch {
+	case err != nil:
+		return 0, true, err
+	case !status.Exited():
+		return 0, true, fmt.Errorf("the run in namespaces of its own was ended by signal %v", status.Signal())
+	}
+	return status.ExitStatus(), true, nil
+}
+
+// waitFor collects all children until one of them is the wanted one. The others are orphans of the runtimes, and an init
+// would collect them too: a PID namespace does not end while one of its processes waits for that, and with it a sandbox.
+func waitFor(wanted int) (syscall.WaitStatus, error) {
+	for {
+		var status syscall.WaitStatus
+		switch pid, err := syscall.Wait4(-1, &status, 0, nil); {
+		case errors.Is(err, syscall.EINTR):
+		case err != nil:
+			return status, fmt.Errorf("wait for the run in namespaces of its own: %w", err)
+		case pid == wanted:
+			return status, nil
+		}
+	}
 }
 
 // endChildren kills the children of this process, and theirs, which become ours.
