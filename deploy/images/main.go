@@ -78,7 +78,7 @@ func choose(all []recipe, names string) ([]recipe, error) {
 // created is the time of everything in the images: SOURCE_DATE_EPOCH, or that of the last commit.
 func created(ctx context.Context, tree, epoch string) (time.Time, error) {
 	if epoch == "" {
-		out, err := command(ctx, tree, nil, "git", "log", "-1", "--format=%ct")
+		out, err := command(ctx, tree, nil, "git", "-c", "safe.directory=*", "log", "-1", "--format=%ct") // also of a tree that another user owns
 		if err != nil {
 			return time.Time{}, fmt.Errorf("set SOURCE_DATE_EPOCH, or build in a git repository: %w", err)
 		}

@@ -102,7 +102,7 @@ func (s *served) restingFamilies(ctx context.Context, b *bench, bare *served) ([
 	if err := pause(ctx, settledAfter); err != nil {
 		return nil, err
 	}
-	watched := idleFor / 2
+	watched := idleFor // in which everything is scanned in full once
 	if b.short {
 		watched = idleForInShort
 	}

@@ -103,7 +103,7 @@ func stages() []stage {
 		{"translate", "A pod's translation", time.Minute, "", translate},
 		{"webhook", "inlay-webhook", 6 * time.Minute, "etcd and kube-apiserver", webhook},
 		{"mirror", "inlay-deviceplugin's mirror of the mappings", 4 * time.Minute, "etcd and kube-apiserver", mirrorMemory},
-		{"families", "All device families on one node", 9 * time.Minute, "", allFamilies},
+		{"families", "All device families on one node", 12 * time.Minute, "", allFamilies},
 		{"scale", "Very many devices of one resource", 4 * time.Minute, "", scale},
 		{"memory", "Memory after 1,000 containers", 2 * time.Minute, "", memory},
 		{"idle", "Nothing happens", 7 * time.Minute, "", idle},

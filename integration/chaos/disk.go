@@ -16,7 +16,7 @@ import (
 )
 
 // diskFull are the folders that Inlay writes to, with the places where they are on the node. The store is none of them:
-// Inlay only reads it, and what a full disk does there is to leave half a file behind; see files.go.
+// Inlay's daemons and hook only read it, and what a full disk does there is to leave half a file behind; see files.go.
 var diskFull = map[string]string{"run": "/run/inlay", "state": "/var/lib/inlay"}
 
 func folders() []string { return slices.Sorted(maps.Keys(diskFull)) }

@@ -49,10 +49,11 @@
 // # What is not done
 //
 // The clock of the machine is not ours to change, and no Go program would notice a preloaded library or a time
-// namespace, which has no CLOCK_REALTIME. What Inlay does with the time of day is to judge the age of the policy file
-// and the dates of bitstreams. So `clock` changes the first and `bitstream dated` the second: to a reader that is the
-// same jump.
+// namespace, which has no CLOCK_REALTIME. What Inlay does with the time of day on a node is to judge the age of the
+// policy file and the dates of bitstreams. So `clock` changes the first and `bitstream dated` the second: to a reader that
+// is the same jump. The webhook judges its certificates by the time of day; webhook/certs has tests with a clock of their own.
 //
 // The disk that fills up is a small file system that is mounted where Inlay writes (its run folder and its state folder)
-// before Inlay is installed. The bitstream store it only reads: there a full disk is a file of which half is missing.
+// before Inlay is installed. The bitstream store its daemons and its hook only read: there a full disk is a file of which
+// half is missing.
 package chaos

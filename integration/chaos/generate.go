@@ -13,6 +13,8 @@ type Plan struct {
 	Steps       int // without the settles
 	SettleEvery int // 15
 	Devices     []string
+	// Cover has everything that cover names done once, before the list is left to chance. It takes some 50 steps.
+	Cover bool
 }
 
 // What pods are. Those that ask for a function do so by the name of a mapping; see pods.go.
@@ -53,7 +55,8 @@ type generator struct {
 	steps []Step
 	pods  []drawn
 	named int
-	bait  bool // the step before lies in wait for a container that starts
+	bait  bool             // the step before lies in wait for a container that starts
+	deck  []func(int) bool // what is still to be covered
 
 	broken map[string]bool // by "action subject"
 	due    []due
@@ -93,6 +96,9 @@ func Generate(seed uint64, p Plan) []Step {
 		p.Devices = Devices()
 	}
 	g := &generator{r: rand.New(rand.NewPCG(seed, 0)), plan: p, broken: map[string]bool{}}
+	if p.Cover {
+		g.deck = g.cover()
+	}
 	for n := range p.Steps {
 		if n > 0 && n%p.SettleEvery == 0 {
 			g.settle()
@@ -125,8 +131,56 @@ func (g *generator) next(n int) {
 			return
 		}
 	}
+	if g.deal(n) {
+		return
+	}
 	for !g.draw(n) {
 	}
+}
+
+// cover is each way to break something that the cluster must survive, in an order that the seed decides.
+func (g *generator) cover() []func(int) bool {
+	var all []func(int) bool
+	add := func(f func(int) bool) { all = append(all, f) }
+	for _, name := range inlays {
+		add(func(int) bool { g.do("kill", name); return true })
+		add(func(n int) bool { return g.freezes(n, name) })
+	}
+	add(func(int) bool { g.do("kill", programHook); g.lure(); return true })
+	add(func(n int) bool { return g.freezes(n, programHook) })
+	for _, name := range []string{programKubelet, programRuntime, "kube-apiserver"} {
+		add(func(n int) bool { return g.kills(n, name) })
+		add(func(n int) bool { return g.freezes(n, name) })
+	}
+	add(g.socketGone)
+	for _, folder := range folders() {
+		add(func(n int) bool { return g.fills(n, folder) })
+	}
+	for _, what := range []string{stateHalf, stateTorn} {
+		add(func(n int) bool { return g.makes(n, g.one(functionNames()), what) })
+	}
+	for _, what := range []string{"dead", "removed"} {
+		add(func(n int) bool { return g.sickens(n, g.one(g.plan.Devices), what) })
+	}
+	add(g.clockJumps)
+	add(func(int) bool { g.do("restart"); return true })
+	add(func(int) bool { g.do("upgrade"); return true })
+	g.r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	return all
+}
+
+// deal does one step of the deck, three times out of four; false if there is none that can be done now.
+func (g *generator) deal(n int) bool {
+	if len(g.deck) == 0 || g.r.IntN(4) == 0 {
+		return false
+	}
+	for i, do := range g.deck {
+		if do(n) {
+			g.deck = slices.Delete(g.deck, i, i+1)
+			return true
+		}
+	}
+	return false
 }
 
 // draw tries one kind of step, as often as its weight says; false if that cannot be done now.
@@ -141,23 +195,20 @@ func (g *generator) draw(n int) bool {
 		{7, func(int) bool { g.do("kill", programHook); g.lure(); return true }},
 		{8, g.killComponent},
 		{9, g.freeze},
-		{2, func(n int) bool { return g.breaks(n, 5, "nri-socket", []string{"gone"}, "nri-socket", "back") }},
-		{4, func(n int) bool {
-			f := g.one(folders())
-			return g.breaks(n, 4, "fill "+f, []string{f}, "empty", f)
-		}},
+		{2, g.socketGone},
+		{4, func(n int) bool { return g.fills(n, g.one(folders())) }},
 		{8, func(n int) bool {
 			d, what := g.one(g.plan.Devices), g.one(faultNames())
 			if strings.HasPrefix(what, "pr-") && g.r.IntN(3) > 0 { // whichever card is programmed next
 				d = allDevices
 			}
-			g.lure()
-			return g.breaks(n, 9, "fault "+d, []string{d, what}, "heal", d)
+			return g.sickens(n, d, what)
 		}},
-		{7, g.bitstream},
-		{3, func(n int) bool {
-			return g.breaks(n, 4, "clock", []string{g.one([]string{"ahead", "behind"})}, "clock", "right")
+		{7, func(n int) bool {
+			function := g.one(functionNames())
+			return g.makes(n, function, g.one(bitstreamStates()))
 		}},
+		{3, g.clockJumps},
 		{4, func(n int) bool {
 			m := g.one(mappingNames())
 			return g.breaks(n, 6, "unmap "+m, []string{m}, "map", m)
@@ -213,10 +264,14 @@ func (g *generator) lure() { g.bait = g.r.IntN(4) > 0 }
 
 func (g *generator) killComponent(n int) bool {
 	// The kubelet and the runtime matter most, and start fastest.
-	name := g.one([]string{
+	return g.kills(n, g.one([]string{
 		"kubelet", "kubelet", "kubelet", programRuntime, programRuntime, programRuntime,
 		"kube-apiserver", "etcd", "kube-scheduler", "kube-controller-manager",
-	})
+	}))
+}
+
+// kills does it to a component, which stays dead until it is started.
+func (g *generator) kills(n int, name string) bool {
 	if g.broken["freeze "+name] {
 		return false
 	}
@@ -224,10 +279,13 @@ func (g *generator) killComponent(n int) bool {
 }
 
 func (g *generator) freeze(n int) bool {
-	name := g.one([]string{
+	return g.freezes(n, g.one([]string{
 		"inlay-deviceplugin", "inlay-nri", "inlay-nri", "inlay-webhook", programHook, programHook,
 		"kubelet", programRuntime, "kube-apiserver", "etcd",
-	})
+	}))
+}
+
+func (g *generator) freezes(n int, name string) bool {
 	if g.broken["kill "+name] {
 		return false
 	}
@@ -237,19 +295,36 @@ func (g *generator) freeze(n int) bool {
 	return g.breaks(n, 3, "freeze "+name, []string{name}, "thaw", name)
 }
 
-func (g *generator) bitstream(n int) bool {
-	function := g.one(functionNames())
-	what := g.one(bitstreamStates())
+func (g *generator) socketGone(n int) bool {
+	return g.breaks(n, 5, "nri-socket", []string{"gone"}, "nri-socket", "back")
+}
+
+func (g *generator) fills(n int, folder string) bool {
+	return g.breaks(n, 4, "fill "+folder, []string{folder}, "empty", folder)
+}
+
+// sickens gives a device, or all, a fault.
+func (g *generator) sickens(n int, device, fault string) bool {
+	g.lure()
+	return g.breaks(n, 9, "fault "+device, []string{device, fault}, "heal", device)
+}
+
+func (g *generator) clockJumps(n int) bool {
+	return g.breaks(n, 4, "clock", []string{g.one([]string{"ahead", "behind"})}, "clock", "right")
+}
+
+// makes a function's bitstream what is said.
+func (g *generator) makes(n int, function, state string) bool {
 	if g.broken["bitstream "+function] {
 		return false
 	}
 	g.lure()
-	switch what {
+	switch state {
 	case stateNew, stateRewritten: // as good as before
-		g.do("bitstream", function, what)
+		g.do("bitstream", function, state)
 		return true
 	}
-	return g.breaks(n, 8, "bitstream "+function, []string{function, what}, "bitstream", function, stateGood)
+	return g.breaks(n, 8, "bitstream "+function, []string{function, state}, "bitstream", function, stateGood)
 }
 
 // create draws a pod. Those that stay leave cards for those that come and go: what is interesting happens at a start.

@@ -71,6 +71,22 @@ func TestEveryKindOfStepIsDrawn(t *testing.T) {
 	}
 }
 
+// The 60 steps of seed 1 are what the integration tests do with every change: they leave none of this to chance.
+func TestTheStepsOfEveryChangeBreakEverything(t *testing.T) {
+	text := Text(Generate(1, Plan{Steps: 60, Cover: true}))
+	for _, want := range []string{
+		" kill inlay-deviceplugin\n", " kill inlay-nri\n", " kill inlay-webhook\n", " kill inlay-hook\n",
+		" freeze inlay-deviceplugin\n", " freeze inlay-nri\n", " freeze inlay-webhook\n", " freeze inlay-hook\n",
+		" kill kubelet\n", " kill runtime\n", " kill kube-apiserver\n", " freeze kubelet\n", " freeze runtime\n", " freeze kube-apiserver\n",
+		" nri-socket gone\n", " fill run\n", " fill state\n", " half\n", " torn\n", " dead\n", " removed\n", " heal ", " clock ",
+		" restart\n", " upgrade\n",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no step%s", strings.TrimRight(want, "\n"))
+		}
+	}
+}
+
 func TestWhatIsBrokenIsMendedBeforeItIsBrokenAgain(t *testing.T) {
 	mends := map[string]string{
 		"start": "kill", "thaw": "freeze", "empty": "fill", "heal": "fault", "map": "unmap",

@@ -47,7 +47,7 @@ func TestAFileThatIsNoResultIsLeftAsItIs(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := Result{Runtime: "crio", Chaos: newReport()}
-	if err := r.WriteFile(file); err == nil || !strings.Contains(err.Error(), `"Mine" is of no runtime`) {
+	if err := r.WriteFile(file); err == nil || !strings.Contains(err.Error(), `section "Mine" is none of containerd`) {
 		t.Errorf("error %v", err)
 	}
 	if got, err := os.ReadFile(file); err != nil || string(got) != text {
@@ -61,12 +61,33 @@ func TestTheResultInTheTreeKeepsItsSections(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, sections, _ := strings.Cut(string(data), "\n"+sectionMark)
-	got, err := withSection(string(data), "crio-1.34", sectionMark+"crio-1.34\n")
+	file := filepath.Join(t.TempDir(), "soak.md")
+	if err := os.WriteFile(file, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r := Result{Runtime: "crio-1.34", Chaos: newReport()}
+	if err := r.WriteFile(file); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := resultHead + "\n" + sectionMark + sections + "\n" + sectionMark + "crio-1.34\n"; got != want {
+	if before, _, ok := strings.Cut(string(got), "\n## crio-1.34\n"); !ok || before != string(data) {
 		t.Errorf("another run would change more than its section, or the head is not that of result.go:\n%s", got)
+	}
+}
+
+func TestALongRunHasASectionOfItsOwn(t *testing.T) {
+	long := newReport()
+	long.Steps = longRun
+	for name, r := range map[string]Result{
+		"containerd":       {Runtime: "containerd", Chaos: newReport()},
+		"containerd, long": {Runtime: "containerd", Chaos: long},
+		"crio":             {Runtime: "crio", Upgrade: &Upgraded{}},
+	} {
+		if got := r.section(); got != name {
+			t.Errorf("section %q, want %q", got, name)
+		}
 	}
 }

@@ -2,6 +2,8 @@ package critest
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -112,13 +114,38 @@ func TestTimesAreThoseOfWhatPassesBothWays(t *testing.T) {
 		t.Errorf("got %v and %v", without, with)
 	}
 	var text bytes.Buffer
-	Document(&text, time.Now(), []Result{result})
+	result.Write(&text, time.Now())
 	for _, want := range []string{
 		"| runtime 1 | 2 | 2 | 1 | 0 | 1 | 5.0 s | 5.0 s | 1.000 |", "Round 1, DIFFERENCE: [k8s.io] Container should mount",
-		"Round 2, with: only at attempt 2: [k8s.io] Container should mount", "needs AppArmor",
+		"Round 2, with: only at attempt 2: [k8s.io] Container should mount",
 	} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("the document lacks %q:\n%s", want, text.String())
 		}
+	}
+}
+
+// The document in the tree is one that the next run can write to, and it keeps what is of the other runtime.
+func TestTheResultInTheTreeKeepsItsSections(t *testing.T) {
+	data, err := os.ReadFile("../../docs/results/critest.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "critest.md")
+	if err := os.WriteFile(file, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	round := Round{Without: parse(t, execSpec), With: parse(t, execSpec)}
+	if err := (Result{Runtime: "cri-o 9.9", Rounds: []Round{round}}).WriteFile(file, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, _, _ := strings.Cut(string(data), "\n## cri-o\n")
+	text, rest, _ := strings.Cut(string(got), "\n## cri-o\n")
+	if text != before || !strings.Contains(text, "needs AppArmor") || !strings.Contains(rest, "| cri-o 9.9 | 1 | 1 | 1 |") || strings.Contains(rest, "\n## ") {
+		t.Errorf("from\n%s\nto\n%s", data, got)
 	}
 }

@@ -3,18 +3,17 @@
 package critest
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/containerd/nri/pkg/api"
 	"github.com/containerd/nri/pkg/stub"
-	"github.com/google/renameio/v2"
 
 	"github.com/inlay-project/inlay/integration"
 )
@@ -82,31 +81,30 @@ func TestAllSpecsPassWithInlayAsWithout(t *testing.T) {
 	if !*full {
 		t.Skip("make critest runs all specs")
 	}
-	began := time.Now()
-	var results []Result
+	ran := false
 	for _, runtime := range runtimes {
 		if *only != "" && *only != string(runtime) {
 			continue
 		}
+		ran = true
 		t.Run(string(runtime), func(t *testing.T) {
+			began := time.Now()
 			result := compare(t, Run{Runtime: runtime, Skip: skipOn(runtime), Attempts: 2}, *rounds)
 			result.Floor = Floor(runtime)
 			for _, wrong := range result.Wrong() {
 				t.Error(wrong)
 			}
-			results = append(results, result)
+			result.Write(os.Stdout, began)
+			if *output == "" {
+				return
+			}
+			if err := result.WriteFile(*output, began); err != nil {
+				t.Error(err)
+			}
 		})
 	}
-	if len(results) == 0 {
+	if !ran {
 		t.Fatalf("-runtime %s: no such runtime", *only)
-	}
-	var text bytes.Buffer
-	Document(&text, began, results)
-	fmt.Println(text.String())
-	if *output != "" {
-		if err := renameio.WriteFile(*output, text.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
-		}
 	}
 }
 

@@ -12,32 +12,51 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/inlay-project/inlay/integration/results"
 )
 
-// Document writes the results as Markdown, for docs/results.
-func Document(w io.Writer, began time.Time, results []Result) {
-	fmt.Fprintf(w, "# critest\n\n%s\n\n%s\n\n", circumstances(began, len(results[0].Rounds)), legend)
+// WriteFile writes a result into a file of docs/results, as the section of its runtime.
+func (r Result) WriteFile(file string, began time.Time) error {
+	var text strings.Builder
+	r.Write(&text, began)
+	f := results.File{Path: file, Head: head(), Names: []string{"containerd", "cri-o"}}
+	return f.Replace(r.name(), text.String())
+}
+
+// name is the runtime's, without its version.
+func (r Result) name() string {
+	name, _, _ := strings.Cut(r.Runtime, " ")
+	return name
+}
+
+// Write tells the result in Markdown.
+func (r Result) Write(w io.Writer, began time.Time) {
+	fmt.Fprintf(w, "%s%s\n\n%s\n\n", results.Mark, r.name(), circumstances(began, len(r.Rounds)))
 	fmt.Fprintln(w, "| runtime | specs run | pass without | pass with | at least | differences | time without | time with | ratio |")
 	fmt.Fprintln(w, "|---|---:|---:|---:|---:|---|---:|---:|---:|")
-	for _, r := range results {
-		fmt.Fprintln(w, r.row())
-	}
-	for _, r := range results {
-		r.details(w)
-	}
-	fmt.Fprintf(w, "\n## Not run\n\n| specs | on | why |\n|---|---|---|\n")
+	fmt.Fprintln(w, r.row())
+	r.details(w)
+}
+
+// head is what the file says before its sections.
+func head() string {
+	var w strings.Builder
+	fmt.Fprintf(&w, "# critest\n\n%s\n\nNot run:\n\n| specs | on | why |\n|---|---|---|\n", legend)
 	for _, s := range SkipList() {
 		on := string(s.Runtime)
 		if on == "" {
 			on = "both"
 		}
-		fmt.Fprintf(w, "| `%s` | %s | %s |\n", strings.ReplaceAll(s.Pattern, "|", `\|`), on, s.Reason)
+		fmt.Fprintf(&w, "| `%s` | %s | %s |\n", strings.ReplaceAll(s.Pattern, "|", `\|`), on, s.Reason)
 	}
+	return w.String()
 }
 
 const legend = `Critest of cri-tools 1.34.0 on real runtimes, with images made here, without inlay-nri and with it connected (policy, gate and
 inlay-deviceplugin with a card as on a node), each on a fresh runtime of the same configuration and with the specs in the same order. A
-spec that fails is tried once more. Times are those of the specs that pass both ways; most of it is critest's own waiting.`
+spec that fails is tried once more. Times are those of the specs that pass both ways; most of it is critest's own waiting. The last run
+on each runtime: ` + "`make critest`" + ` does both, ` + "`make critest CRITESTFLAGS='-runtime crio'`" + ` one.`
 
 // row is a result's line; of several rounds it has the smallest numbers of passes.
 func (r Result) row() string {
@@ -65,7 +84,7 @@ func (r Result) row() string {
 // details are the rounds one by one, what fails both ways and what passed only at the
 // second attempt.
 func (r Result) details(w io.Writer) {
-	fmt.Fprintf(w, "\n## %s\n\n", r.Runtime)
+	fmt.Fprintln(w)
 	failing := map[string]string{}
 	for n, round := range r.Rounds {
 		one := Result{Rounds: []Round{round}}

@@ -35,6 +35,7 @@ func main() {
 	var o options
 	flag.IntVar(&o.Steps, "steps", 300, "steps, without the settles; 0 = no chaos")
 	flag.IntVar(&o.SettleEvery, "settle", 15, "steps between two settles")
+	flag.BoolVar(&o.Cover, "cover", false, "first do each way to break something once, as the integration tests do")
 	flag.Uint64Var(&o.seed, "seed", 0, "what the steps are drawn from; 0 = the time")
 	flag.StringVar(&o.runtime, "runtime", string(integration.Containerd), "containerd, crio or crio-1.34")
 	flag.StringVar(&o.replay, "replay", "", "file of steps that are done in the place of drawn ones")
