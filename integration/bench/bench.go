@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -38,6 +39,8 @@ type bench struct {
 	folders  int
 }
 
+const module = "github.com/inlay-project/inlay"
+
 // newBench checks that Inlay is built, and builds the baselines.
 func newBench(ctx context.Context, o options, progress io.Writer) (*bench, error) {
 	bin, err := filepath.Abs(o.bin)
@@ -56,10 +59,20 @@ func newBench(ctx context.Context, o options, progress io.Writer) (*bench, error
 			return nil, fmt.Errorf("%w; run make build before", err)
 		}
 	}
+	// What is compared with inlay-webhook is compiled with the same profile.
+	webhook, err := exec.CommandContext(ctx, "go", "list", "-f", "{{.Dir}}", module+"/webhook").Output()
+	if err != nil {
+		b.close()
+		return nil, fmt.Errorf("go list %s/webhook: %w", module, err)
+	}
+	profile := filepath.Join(strings.TrimSpace(string(webhook)), "default.pgo")
 	for _, name := range []string{"emptyprogram", "emptyplugin", "bareplugin", "plainhttps", "probe"} {
 		b.say("building %s", name)
-		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", b.helper(name),
-			"github.com/inlay-project/inlay/integration/bench/"+name)
+		pgo := "off"
+		if name == "plainhttps" {
+			pgo = profile
+		}
+		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-pgo="+pgo, "-o", b.helper(name), module+"/integration/bench/"+name)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			b.close()

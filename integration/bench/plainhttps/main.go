@@ -1,5 +1,5 @@
 // Command plainhttps is an HTTPS server that reads each request's body and answers the same bytes to all of them, with
-// the limits and the TLS settings of inlay-webhook: the baseline for what HTTPS itself costs.
+// the limits, the TLS settings and the garbage collector's of inlay-webhook: the baseline for what HTTPS itself costs.
 package main
 
 import (
@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strconv"
 	"syscall"
 	"time"
@@ -27,6 +28,7 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	debug.SetGCPercent(300) // as inlay-webhook
 	if err := run(ctx, *listen, *cert, *key, *answer); err != nil {
 		fmt.Fprintln(os.Stderr, "plainhttps:", err)
 		os.Exit(1)
