@@ -76,7 +76,7 @@ func runFaults(t *testing.T, r RuntimeName) {
 // protection says which of the guards against a skipped inlay-nri are there.
 type protection struct{ prestart, gate bool }
 
-// attemptLimit bounds one attempt; the longest fault waits for the hook's timeout.
+// attemptLimit bounds a request; the longest fault waits for the hook's timeout.
 const attemptLimit = 45 * time.Second
 
 func (f fault) run(t *testing.T, runtime RuntimeName, p protection) {
@@ -102,8 +102,9 @@ func (f fault) run(t *testing.T, runtime RuntimeName, p protection) {
 		r.RemoveGate()
 	}
 
+	cause := regexp.MustCompile(f.cause)
 	refusal := make(chan error, 1)
-	go func() { refusal <- r.w.Try() }()
+	go func() { refusal <- r.w.Answered(cause) }()
 	if f.during != nil {
 		f.during(r)
 	}
@@ -122,7 +123,7 @@ func (f fault) run(t *testing.T, runtime RuntimeName, p protection) {
 	if r.w.Running() {
 		t.Errorf("the container runs while the fault lasts; its ports: %v", r.w.Ports())
 	}
-	if err == nil || !regexp.MustCompile(f.cause).MatchString(err.Error()) {
+	if err == nil || !cause.MatchString(err.Error()) {
 		t.Errorf("the refusal does not name the cause %q: %v", f.cause, err)
 	} else if wrong := onThePage(f.name, err.Error()); wrong != nil {
 		t.Error(wrong)

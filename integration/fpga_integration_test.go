@@ -15,7 +15,6 @@ import (
 	"github.com/inlay-project/inlay/fpga/emulator"
 	"github.com/inlay-project/inlay/integration/cri"
 	"github.com/inlay-project/inlay/integration/kubelet"
-	"github.com/inlay-project/inlay/integration/process"
 )
 
 // fpgaNode is a node with cards, Inlay on it and NLB3 in the bitstream store.
@@ -95,7 +94,7 @@ func TestPodsOnDifferentCardsAreProgrammedInParallel(t *testing.T) {
 		var wg sync.WaitGroup
 		errs := make([]error, pods)
 		for k, w := range workloads {
-			wg.Go(func() { errs[k] = w.Try() })
+			wg.Go(func() { errs[k] = w.Answered(nil) })
 		}
 		wg.Wait()
 		for k, w := range workloads {
@@ -148,18 +147,16 @@ func TestNextPodWaitsForTheTerminatingOne(t *testing.T) {
 		first.MustRun()
 		// Holds the port open, as a program that uses it does; its end is the pod's.
 		holder, ctx := first.Container().Container, i.Node.ctx()
-		go func() { _, _ = holder.Exec(ctx, "sh", "-c", "exec 3<>/dev/dfl-port.0; sleep 600") }()
+		go func() { _, _ = holder.Exec(ctx, "sh", "-c", "exec 3<>/dev/dfl-port.0; : >/tmp/opened; sleep 600") }()
 		i.Node.eventually("the first pod's program opening its port", func() error {
-			if len(process.With("exec 3<>/dev/dfl-port.0")) == 0 && len(process.With("sleep\x00600\x00")) == 0 {
-				return errNotYet
-			}
-			return nil
+			_, err := holder.Exec(i.Node.ctx(), "test", "-e", "/tmp/opened")
+			return err
 		})
 		i.Kubelet.Free(first.Owner())
 
 		second := i.NewWorkload("second", Regions(standardWant))
 		result := make(chan error, 1)
-		go func() { result <- second.Try() }()
+		go func() { result <- second.Answered(nil) }()
 		select {
 		case err := <-result:
 			t.Fatalf("the second pod did not wait for the open port: %v", err)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -76,7 +77,7 @@ func stillReads(t *testing.T, old *Workload) {
 
 func refusedWith(t *testing.T, w *Workload, when, want string) {
 	t.Helper()
-	err := w.Try()
+	err := w.Answered(regexp.MustCompile(regexp.QuoteMeta(want)))
 	if err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("%s: %v, want %q", when, err, want)
 	}

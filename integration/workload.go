@@ -163,20 +163,33 @@ func (w *Workload) Try() error {
 // answered in its few hundred milliseconds, which happens on a machine that is busy.
 var unanswered = regexp.MustCompile(`no answer from inlay-nri.*deadline|podresources .*deadline`)
 
-// retries is how often MustRun tries again.
+// retries is how often Answered tries again.
 const retries = 3
 
-// MustRun tries, and that must succeed. As a kubelet would, it tries again after a refusal
-// for want of an answer, and after no other.
+// Answered tries something of that name. As a kubelet would, it tries again after a refusal
+// for want of an answer, and after no other, nor after one that is wanted; nil wants none.
+func Answered(t testing.TB, name string, wanted *regexp.Regexp, try func() error) error {
+	t.Helper()
+	for n := 0; ; n++ {
+		err := try()
+		if err == nil || n == retries || !unanswered.MatchString(err.Error()) || wanted != nil && wanted.MatchString(err.Error()) {
+			return err
+		}
+		t.Logf("%s is tried again: %v", name, err)
+		time.Sleep(retryEvery)
+	}
+}
+
+// Answered is Try, again for want of an answer.
+func (w *Workload) Answered(wanted *regexp.Regexp) error {
+	w.t.Helper()
+	return Answered(w.t, w.Pod.Spec.Name, wanted, w.Try)
+}
+
+// MustRun tries, again for want of an answer, and that must succeed.
 func (w *Workload) MustRun() {
 	w.t.Helper()
-	err := w.Try()
-	for n := 0; n < retries && err != nil && unanswered.MatchString(err.Error()); n++ {
-		w.t.Logf("%s is tried again: %v", w.Pod.Spec.Name, err)
-		time.Sleep(retryEvery)
-		err = w.Try()
-	}
-	if err != nil {
+	if err := w.Answered(nil); err != nil {
 		w.t.Fatal(err)
 	}
 }

@@ -29,9 +29,14 @@ func TestInlayNRIOverALifeOfItsRuntime(t *testing.T) {
 	r := h.runtime(enginetest.Options{})
 	waitPlugins(t, r)
 	h.readyz(http.StatusOK, "ready")
-	s, err := nristatus.Ask(t.Context(), filepath.Join(h.runDir(), nristatus.SocketName))
-	if err != nil || s.Ready() != nil || s.Runtime != "containerd" || s.RuntimeVersion != "2.4.2" {
-		t.Errorf("status %+v, %v", s, err)
+	var s nristatus.Status
+	var err error
+	eventually(t, "an answer to who asks for the status", func() bool {
+		s, err = nristatus.Ask(t.Context(), filepath.Join(h.runDir(), nristatus.SocketName))
+		return err == nil
+	})
+	if s.Ready() != nil || s.Runtime != "containerd" || s.RuntimeVersion != "2.4.2" {
+		t.Errorf("status %+v", s)
 	}
 
 	wantGranted(t, r)

@@ -264,13 +264,14 @@ func TestAReconfigurationThatHangsEndsTheWaitAndIsNotForgotten(t *testing.T) {
 	l.put(nlb3, nlb0)
 	l.faults(emulator.Faults{"dfl-fme.0": {PRHang: true}})
 	// While it hangs the next hook waits, then fails as well; once it is over the one after that succeeds.
-	script := `"$hook" program --timeout 400ms ` + pairFlag("dfl-port.0", card0, nlb3) + ` && exit 3
+	// The first one's time has to be enough to begin it, on any machine.
+	script := `"$hook" program --timeout 3s ` + pairFlag("dfl-port.0", card0, nlb3) + ` && exit 3
 "$hook" program --timeout 400ms ` + pairFlag("dfl-port.0", card0, nlb3) + ` && exit 3
 echo '{}' > "$INLAY_HOST_ROOT/faults.json"
 "$hook" program --timeout 20s ` + pairFlag("dfl-port.0", card0, nlb3)
 	began := time.Now()
 	lines := strings.Split(l.script(script), "\n")
-	if len(lines) != 2 || !strings.Contains(lines[0], "port dfl-port.0: function "+nlb3+": the kernel is still programming it: gave up after 400ms") ||
+	if len(lines) != 2 || !strings.Contains(lines[0], "port dfl-port.0: function "+nlb3+": the kernel is still programming it: gave up after 3s") ||
 		!strings.Contains(lines[1], "port dfl-port.0: function "+nlb3+": ") {
 		t.Errorf("lines %q", lines)
 	}
@@ -285,8 +286,15 @@ echo '{}' > "$INLAY_HOST_ROOT/faults.json"
 func TestAHookKilledInTheMiddleLeavesNothingInTheWay(t *testing.T) {
 	l := newLive(t, "dfl")
 	l.put(nlb3)
-	l.faults(emulator.Faults{"dfl-fme.0": {PRDelay: "800ms"}})
-	script := `"$hook" program ` + pairFlag("dfl-port.0", card0, nlb3) + ` & sleep 0.3; kill -9 $!; wait $! 2>/dev/null
+	l.faults(emulator.Faults{"dfl-fme.0": {PRHang: true}})
+	// The port's id is a folder while the card is programmed. The next hook finds the card busy, for a while.
+	script := `"$hook" program ` + pairFlag("dfl-port.0", card0, nlb3) + ` &
+for i in $(seq 1000); do
+  [ -d "$INLAY_HOST_ROOT/sys/bus/platform/devices/dfl-port.0/afu_id" ] && break
+  sleep 0.02
+done
+kill -9 $!; wait $! 2>/dev/null
+(sleep 0.3; echo '{}' > "$INLAY_HOST_ROOT/faults.json") &
 exec "$hook" program ` + pairFlag("dfl-port.0", card0, nlb3)
 	if line := l.script(script); strings.Contains(line, "inlay-hook:") {
 		t.Error(line)

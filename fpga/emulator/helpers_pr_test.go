@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -102,22 +103,25 @@ func helpMapped(root string, args []string) error {
 	return expect("after", guid(mem), nlb3)
 }
 
-// helpUnrelated opens a file of no interest for reading and writing, many times, and prints the time of one.
+// helpUnrelated opens a file of no interest for reading and writing, many times, and writes the median time of one: how many, result file.
 func helpUnrelated(root string, args []string) error {
 	n, err := strconv.Atoi(args[0])
 	if err != nil {
 		return err
 	}
 	path := filepath.Join(root, "run/some-file")
-	begin := time.Now()
-	for range n {
+	took := make([]time.Duration, n)
+	for i := range took {
+		begin := time.Now()
 		fd, err := unix.Open(path, unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
 		if err != nil {
 			return err
 		}
 		unix.Close(fd)
+		took[i] = time.Since(begin)
 	}
-	return os.WriteFile(args[1], []byte(strconv.FormatInt(time.Since(begin).Nanoseconds()/int64(n), 10)), 0o644)
+	slices.Sort(took)
+	return os.WriteFile(args[1], []byte(strconv.FormatInt(took[n/2].Nanoseconds(), 10)), 0o644)
 }
 
 // helpDrop opens as somebody who is not root: wanted errno.
@@ -255,7 +259,7 @@ func helpStuck(root string, args []string) error {
 	return errors.Join(err, expect("after the PR", text, nlb3))
 }
 
-// helpMeanwhile opens other files and the other port while a PR is under way: payload file.
+// helpMeanwhile opens other files and the other port while a PR hangs, and then lets it end: payload file, faults file.
 func helpMeanwhile(root string, args []string) error {
 	cmd, err := child(root, "pr", args[0], "dfl-fme.0", "0", "0")
 	if err != nil {
@@ -278,6 +282,9 @@ func helpMeanwhile(root string, args []string) error {
 	}
 	if !busy() {
 		return errors.New("the PR was over before the opens were")
+	}
+	if err := WriteFaults(args[1], nil); err != nil {
+		return err
 	}
 	return cmd.Wait()
 }

@@ -153,7 +153,7 @@ func TestOPAEProgramsAndReadsBack(t *testing.T) {
 
 func TestPROutlivesItsCaller(t *testing.T) {
 	m := newMachine(t, true, twoPorts)
-	m.cfg.PRDelay = 300 * time.Millisecond
+	m.faults(Faults{"dfl-port.0": {PRDelay: "3s"}}) // not the port that is programmed after it
 	m.run("killed", payloadFile(t, m.install(DefaultInterface, nlb3, 100)))
 	recs := m.records()
 	if len(recs) != 2 || !recs[0].Abandoned || recs[0].Result != 0 || recs[1].Start.After(recs[0].End) {
@@ -201,7 +201,7 @@ func onlyChild(t *testing.T) int {
 }
 
 func TestPRsTakeTurnsOnOneFMEOnly(t *testing.T) {
-	const delay = time.Second
+	const delay = 2 * time.Second
 	for _, tc := range []struct {
 		name    string
 		targets []string
@@ -219,7 +219,7 @@ func TestPRsTakeTurnsOnOneFMEOnly(t *testing.T) {
 				t.Fatalf("%d PRs", len(recs))
 			}
 			apart := recs[1].End.Sub(recs[0].End)
-			if turns := apart >= delay-10*time.Millisecond; turns != tc.turns {
+			if turns := apart >= delay/2; turns != tc.turns {
 				t.Errorf("PRs ended %v apart", apart)
 			}
 		})
@@ -363,6 +363,6 @@ func TestUnrelatedOpensStayCheap(t *testing.T) {
 
 func TestUnrelatedOpensGoOnDuringAPR(t *testing.T) {
 	m := newMachine(t, true, twoPorts)
-	m.cfg.PRDelay = 500 * time.Millisecond
-	m.run("meanwhile", payloadFile(t, m.install(DefaultInterface, nlb3, 100)))
+	m.faults(Faults{"dfl-port.0": {PRHang: true}})
+	m.run("meanwhile", payloadFile(t, m.install(DefaultInterface, nlb3, 100)), m.cfg.FaultsFile)
 }

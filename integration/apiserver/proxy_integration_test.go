@@ -6,12 +6,14 @@ import (
 	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // webhook is a replica that allows every pod.
@@ -92,9 +94,17 @@ webhooks:
 			"create", "-n", ns, "-f", "-")
 	}
 
-	if r := create(); r.Err == nil || !strings.Contains(r.Stderr, "connection refused") {
-		t.Errorf("without a replica: %v", r.Err)
-	}
+	// Until the API server has seen the registration, pods are let in.
+	Eventually(t, 10*time.Second, "a refusal without a replica", func() error {
+		r := create()
+		if r.Err == nil {
+			return errors.New("the pod was let in")
+		}
+		if !strings.Contains(r.Stderr, "connection refused") {
+			return r.Err
+		}
+		return nil
+	})
 	a, b := startWebhook(t, c, pair), startWebhook(t, c, pair)
 	b.ready.Store(false)
 	for _, w := range []*webhook{a, b} {

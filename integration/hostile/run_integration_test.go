@@ -135,20 +135,26 @@ func (h *podRun) container(ctx context.Context, t *testing.T, c *corev1.Containe
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := h.Kubelet.PreStart(ctx, owner); err != nil {
+	preStart := func() error { return h.Kubelet.PreStart(ctx, owner) }
+	if err := integration.Answered(t, "PreStartContainer of "+c.Name, nil, preStart); err != nil {
 		t.Fatalf("PreStartContainer, which only asks whether inlay-nri is there: %v", err)
 	}
 	if passesOn {
 		h.Kubelet.Free(owner)
 	}
 	spec := integration.Shell(h.script(stays))
-	spec.Name, spec.Image, spec.Env, spec.Attempt = c.Name, imageOf(h.caseIndex, h.c, c.Name), env, h.attempts
-	h.attempts++
-	created, err := h.sandbox.Create(ctx, answer.Apply(spec))
-	if err == nil {
+	spec.Name, spec.Image, spec.Env = c.Name, imageOf(h.caseIndex, h.c, c.Name), env
+	var created *cri.Container
+	err = integration.Answered(t, c.Name, nil, func() error {
+		spec.Attempt = h.attempts
+		h.attempts++
+		var err error
+		if created, err = h.sandbox.Create(ctx, answer.Apply(spec)); err != nil {
+			return err
+		}
 		h.created = append(h.created, created)
-		err = created.Start(ctx)
-	}
+		return created.Start(ctx)
+	})
 	if err != nil {
 		return ran{name: c.Name, err: err}
 	}

@@ -102,7 +102,8 @@ func startRuntime(t testing.TB, socket string, opts enginetest.Options) *enginet
 // running is an engine whose Run is under way.
 type running struct {
 	*Engine
-	stop func() error // ends Run and returns its error; at the end of the test at the latest
+	ended <-chan struct{} // closed when Run has returned
+	stop  func() error    // ends Run and returns its error; at the end of the test at the latest
 }
 
 // startEngine runs an engine; a test that wants other options or times changes them in prepare.
@@ -123,12 +124,17 @@ func startEngine(t testing.TB, socket string, a Adjuster, prepare ...func(*Optio
 
 func runEngine(t testing.TB, e *Engine) *running {
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- e.Run(ctx) }()
-	r := &running{Engine: e, stop: sync.OnceValue(func() error {
+	ended := make(chan struct{})
+	var err error
+	go func() {
+		defer close(ended)
+		err = e.Run(ctx)
+	}()
+	r := &running{Engine: e, ended: ended, stop: func() error {
 		cancel()
-		return <-done
-	})}
+		<-ended
+		return err
+	}}
 	t.Cleanup(func() { _ = r.stop() })
 	return r
 }

@@ -140,7 +140,11 @@ func TestInheritedConnectionIsServedOnce(t *testing.T) {
 func TestInheritedConnectionThatEndsBeforeTheRegistration(t *testing.T) {
 	e, conn := startInherited(t)
 	conn.Close()
-	time.Sleep(100 * time.Millisecond)
+	select {
+	case <-e.ended: // by itself: to be stopped is no error
+	case <-time.After(10 * time.Second):
+		t.Error("Run goes on without a connection")
+	}
 	if err := e.stop(); err == nil || !strings.HasPrefix(err.Error(), "register as pre-installed plugin: ") {
 		t.Errorf("Run: %v", err)
 	}

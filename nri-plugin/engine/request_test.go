@@ -162,7 +162,7 @@ func TestHungAdjustersAreBounded(t *testing.T) {
 
 func TestAdjusterThatNeverEndsIsReportedByRun(t *testing.T) {
 	a, unblock := blocked(t)
-	r, e := connected(t, a, enginetest.Options{RequestTimeout: time.Second},
+	r, e := connected(t, a, enginetest.Options{RequestTimeout: 5 * time.Second},
 		func(_ *Options, times *timing) { times.stop = 50 * time.Millisecond })
 	if _, err := r.CreateContainer(t.Context(), testPod(), ours("app")); err == nil {
 		t.Fatal("created")
@@ -337,7 +337,7 @@ func TestRequestsAreCountedByResult(t *testing.T) {
 			<-ctx.Done()
 		}
 		return granted(), nil
-	}}, enginetest.Options{RequestTimeout: time.Second},
+	}}, enginetest.Options{RequestTimeout: 5 * time.Second},
 		func(o *Options, _ *timing) { o.Observer = &c })
 	for _, ctr := range []*api.Container{plain("a"), plain("b"), ours("app"), ours("no"), ours("panic"), ours("slow")} {
 		_, _ = r.CreateContainer(t.Context(), testPod(), ctr)
