@@ -40,14 +40,18 @@ func New(dir string, root *hostfs.Root) *Folder { return &Folder{dir: filepath.C
 // Keep makes the folder's files of one kind ("intel.cdi.k8s.io/gpu") exactly these: a file a device, readable by all,
 // written only where it differs. A file of the kind whose device is not among them is removed; files of other kinds are
 // never touched. An error names what could not be done; all the rest has been done nevertheless. The devices are kept: they
-// are not to be changed afterwards.
-func (f *Folder) Keep(kind string, devices []specs.Device) error { return f.keep(kind, devices, true) }
+// are not to be changed afterwards. The files of the devices called stays are left as they are: those are there and cannot
+// be read now, and their containers may be made anew.
+func (f *Folder) Keep(kind string, devices []specs.Device, stays ...string) error {
+	return f.keep(kind, devices, stays, true)
+}
 
 // Refresh is Keep for a kind that nobody is told of any more: what is there for these devices is brought up to date, the
 // rest of the kind is removed, and nothing new is made. A container that was once given a CDI name (in another mode, or
 // by the device plugin that was here before) names it again when it restarts, because the kubelet remembers the answer.
-func (f *Folder) Refresh(kind string, devices []specs.Device) error {
-	return f.keep(kind, devices, false)
+// So what is removed is lost, and stays is the more to be heeded.
+func (f *Folder) Refresh(kind string, devices []specs.Device, stays ...string) error {
+	return f.keep(kind, devices, stays, false)
 }
 
 // Watch is the folder with the names that are files of a kind, for plugin.Watch: others may take them away.
@@ -55,7 +59,7 @@ func (f *Folder) Watch(kind string) folderwatch.Folder {
 	return folderwatch.Folder{Path: f.dir, Content: true, Match: func(name string) bool { return mayBe(kind, name) }}
 }
 
-func (f *Folder) keep(kind string, devices []specs.Device, create bool) error {
+func (f *Folder) keep(kind string, devices []specs.Device, stays []string, create bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	wanted := map[string]bool{}
@@ -73,6 +77,9 @@ func (f *Folder) keep(kind string, devices []specs.Device, create bool) error {
 		if err != nil {
 			errs = append(errs, fmt.Errorf("CDI device %s: %w", Name(kind, d.Name), err))
 		}
+	}
+	for _, name := range stays {
+		wanted[FileName(kind, name)] = true
 	}
 	f.texts.Forget(func(file string) bool { return mayBe(kind, file) && !wanted[file] })
 	if err := f.collect(kind, wanted); err != nil {

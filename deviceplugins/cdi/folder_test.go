@@ -306,6 +306,27 @@ func TestRefreshMakesNothingNew(t *testing.T) {
 	}
 }
 
+// A card that cannot be read for a moment lost its file, and with Refresh for ever.
+func TestTheFileOfADeviceThatStaysIsLeftAsItIs(t *testing.T) {
+	for name, keepTheRest := range map[string]func(*cdi.Folder, string, []specs.Device, ...string) error{"Keep": (*cdi.Folder).Keep, "Refresh": (*cdi.Folder).Refresh} {
+		t.Run(name, func(t *testing.T) {
+			f, dir := newFolder(t)
+			keep(t, f, "card0", "card1", "card2")
+			file := filepath.Join(dir, cdi.FileName(kind, "card1"))
+			before := stat(t, file)
+			if err := keepTheRest(f, kind, []specs.Device{card("card0")}, "card1", "card7"); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff([]string{cdi.FileName(kind, "card0"), cdi.FileName(kind, "card1")}, files(t, dir)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if !os.SameFile(before, stat(t, file)) {
+				t.Error("it was written again")
+			}
+		})
+	}
+}
+
 func TestOnlyTheKindsFilesAreWatched(t *testing.T) {
 	f, dir := newFolder(t)
 	w := f.Watch(kind)

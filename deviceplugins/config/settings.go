@@ -23,7 +23,8 @@ const Auto = "auto"
 // Settings is all that can be set, family by family; the fields' tags are the file's names. The zero value is not valid,
 // Default is.
 type Settings struct {
-	// Families are offered; the others are as if their hardware were not there.
+	// Families are offered; of the others nothing is, as if their hardware were not there. What they have written for the
+	// containers of pods that still run stays.
 	Families []string `json:"families"`
 	// CDI is by which way containers get what they get.
 	CDI  cdi.Mode     `json:"cdi"`

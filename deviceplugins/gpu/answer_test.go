@@ -235,6 +235,54 @@ func TestCDIFilesOfAnEarlierPluginAreKeptRight(t *testing.T) {
 	}
 }
 
+// The file of a card that could not be read for one scan was removed; in the mode auto nobody ever made it again, and a
+// container that named it could not be started any more.
+func TestACardThatIsUnreadableForOneScanKeepsItsCDIFile(t *testing.T) {
+	for _, mode := range []cdi.Mode{cdi.Auto, cdi.On} {
+		t.Run(string(mode), func(t *testing.T) {
+			root, o := empty(t), DefaultOptions()
+			plug(t, root, 0, "xe")
+			plug(t, root, 1, "xe")
+			dir := root.Join("/var/run/cdi")
+			of := func(mode cdi.Mode) *Family {
+				o.CDI = mode
+				return family(t, root, o, func(c *Config) { c.CDI = cdi.New(dir, root) })
+			}
+			scan(t, of(cdi.On)) // as Intel's plugin leaves them
+			file := filepath.Join(dir, "intel.cdi.k8s.io-gpu-card1.yaml")
+			before, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f := of(mode)
+			scan(t, f)
+			for _, step := range []struct {
+				name, text string
+				family     *Family
+			}{
+				{"unreadable", "?\n", f},
+				{"still so after a restart of the program", "?\n", of(mode)},
+				{"well again", "0\n", f},
+			} {
+				if err := os.WriteFile(root.Join("/sys/devices/pci0000:00/0000:00:01.0/0000:01:00.0/sriov_numvfs"), []byte(step.text), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				if _, _, err := step.family.Scan(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if after, err := os.ReadFile(file); err != nil || string(after) != string(before) {
+					t.Errorf("%s: %v, %s", step.name, err, after)
+				}
+			}
+			unplug(t, root, 1)
+			scan(t, f)
+			if diff := cmp.Diff([]string{"intel.cdi.k8s.io-gpu-card0.yaml"}, folder(t, dir)); diff != "" {
+				t.Errorf("without the card (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 // The CDI folder is empty after a boot. Nothing tells then that a pod's old answer names a file, so none is made; what the
 // runtime says is in docs/diagnose.md.
 func TestAnOldCDINameEndsWithAReboot(t *testing.T) {

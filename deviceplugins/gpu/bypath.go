@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -42,8 +41,8 @@ func (f *Family) prepare(found Inventory, mode string) (skipped []plugin.Skipped
 				wanted[c.Name] = links
 			}
 		}
-		for _, s := range found.Skipped {
-			stays[path.Base(s.Path)] = true
+		for _, name := range found.unread() {
+			stays[name] = true
 		}
 	}
 	present, err := os.ReadDir(root)

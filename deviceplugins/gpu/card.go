@@ -58,6 +58,14 @@ type Inventory struct {
 	Denied  []Card           // what the id lists leave out
 }
 
+// unread are the names of the cards that are there and cannot be read now.
+func (inv Inventory) unread() (names []string) {
+	for _, s := range inv.Skipped {
+		names = append(names, path.Base(s.Path))
+	}
+	return names
+}
+
 // Discover finds Intel's DRM devices in a host tree. No DRM class is no card and no error; a class folder that cannot be
 // read is an error. A card that cannot be read is skipped with the reason.
 func Discover(root *hostfs.Root, o Options) (Inventory, error) {

@@ -21,7 +21,7 @@
 // Mounted at /dev/dri/by-path in a container such links lead to the container's own nodes. inlay-nri does that, in place of
 // Allocate's mounts: it finds the cards in the allocation record (record.KeyFor of each of this family's resources; the
 // card is what stands before the dash of a device id) and makes a folder of its own of all their links, which stays as it
-// is for as long as a container has it. A folder here is made aside and put in place by rename, is another only if its
-// links are, stays while its card is there and cannot be read, and goes with its card. Without it nothing is to be
-// replaced: the modes "none" and "all" have none.
+// is for as long as a container has it. Where the pod has a mount of its own there, Allocate's stay. A folder here is made
+// aside and put in place by rename, is another only if its links are, stays while its card is there and cannot be read, and
+// goes with its card. Without it nothing is to be replaced: the modes "none" and "all" have none.
 package gpu

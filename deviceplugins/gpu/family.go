@@ -203,18 +203,19 @@ func addresses(found Inventory) (list []string) {
 	return list
 }
 
-// keepCDI has the CDI files in place before a card is offered. An error is one that containers would meet.
+// keepCDI has the CDI files in place before a card is offered. That of a card which is there and cannot be read stays as it
+// is. An error is one that containers would meet.
 func (f *Family) keepCDI(found Inventory, o Options) error {
 	if f.c.CDI == nil {
 		return nil
 	}
 	switch o.CDI {
 	case cdi.On:
-		return f.c.CDI.Keep(Kind, specsOf(found, o))
+		return f.c.CDI.Keep(Kind, specsOf(found, o), found.unread()...)
 	case cdi.Off:
 		found = Inventory{}
 	}
-	if err := f.c.CDI.Refresh(Kind, specsOf(found, o)); err != nil {
+	if err := f.c.CDI.Refresh(Kind, specsOf(found, o), found.unread()...); err != nil {
 		f.c.Log.WithError(err).Debug("CDI files that nobody is told of")
 	}
 	return nil

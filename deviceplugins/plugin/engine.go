@@ -224,7 +224,8 @@ func (e *Engine) attend(folders *folderwatch.Watcher) {
 }
 
 // Offer says which families are offered from now on; until it is called all are. One that is not has no devices: its
-// resources go as if the hardware had gone.
+// resources go as if the hardware had gone. It is not scanned either, so that what it has written for containers, such as
+// CDI files, stays as it is: those of pods that still run may be made anew.
 func (e *Engine) Offer(families ...string) {
 	for _, s := range e.scanners {
 		off := !slices.Contains(families, s.family.Name())

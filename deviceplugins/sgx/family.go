@@ -71,8 +71,9 @@ func (f *Family) Limited() bool { return f.settings().EPCLimits }
 
 // Scan implements plugin.Family.
 func (f *Family) Scan(context.Context) (plugin.Inventory, []plugin.Skipped, error) {
-	inv, skipped := Discover(f.c.Root, f.settings())
-	if err := f.keepCDI(inv); err != nil {
+	o := f.settings()
+	inv, skipped := Discover(f.c.Root, o)
+	if err := f.keepCDI(inv, o, len(skipped) > 0); err != nil {
 		if len(inv[Domain+"registration"]) > 0 {
 			delete(inv, Domain+"registration")
 			skipped = append(skipped, plugin.Skipped{Path: Domain + "registration", Reason: err.Error()})
@@ -86,19 +87,24 @@ func (f *Family) Scan(context.Context) (plugin.Inventory, []plugin.Skipped, erro
 	return inv, skipped, nil
 }
 
-// keepCDI has the file in place by which a runtime finds what registration names.
-func (f *Family) keepCDI(inv plugin.Inventory) error {
+// keepCDI has the file in place by which a runtime finds what registration names. While a node cannot be used it stays as
+// it is: a container that has registration may be made anew.
+func (f *Family) keepCDI(inv plugin.Inventory, o Options, broken bool) error {
 	if f.c.CDI == nil {
 		return nil
 	}
 	var devices []specs.Device
+	var stays []string
+	if broken && o.DCAPInfraResources && o.CDI != cdi.Off {
+		stays = append(stays, efivarfs)
+	}
 	if len(inv[Domain+"registration"]) > 0 {
 		devices = append(devices, specs.Device{Name: efivarfs, ContainerEdits: specs.ContainerEdits{Mounts: []*specs.Mount{{
 			HostPath: efivarfs, ContainerPath: "/run/efivars", Type: efivarfs,
 			Options: []string{"rw", "nosuid", "nodev", "noexec", "relatime"},
 		}}}})
 	}
-	return f.c.CDI.Keep(Kind, devices)
+	return f.c.CDI.Keep(Kind, devices, stays...)
 }
 
 // Watch implements plugin.Watcher: the driver makes its nodes when it is loaded, and nothing else ever changes.

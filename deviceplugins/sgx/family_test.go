@@ -212,6 +212,21 @@ func TestRegistrationComesWithItsCDIFile(t *testing.T) {
 		}
 	}
 
+	// A node that cannot be used for a moment: a container that has the device may be made anew.
+	provision := h.root.Join("/dev/sgx_provision")
+	if err := os.Rename(provision, provision+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if inv, skipped, err := family.Scan(t.Context()); err != nil || len(inv) > 0 || len(skipped) != 1 {
+		t.Errorf("%v, %v, %v", inv, skipped, err)
+	}
+	if _, err := os.Stat(filepath.Join(folder, "intel.cdi.k8s.io-sgx-efivarfs.yaml")); err != nil {
+		t.Error(err)
+	}
+	if err := os.Rename(provision+".away", provision); err != nil {
+		t.Fatal(err)
+	}
+
 	// Not asked for any more: the file goes with the resource.
 	o.DCAPInfraResources = false
 	family.Configure(o)

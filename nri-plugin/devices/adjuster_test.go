@@ -51,14 +51,22 @@ func newNode(t *testing.T) *node {
 	return n
 }
 
+// link0 is the mount of one link of the card at 0000:00:02.0.
+const link0 = "/dev/dri/by-path/pci-0000:00:02.0-card"
+
 func (n *node) path(p string) string { return filepath.Join(n.dir, p) }
 
-// create has a container created and gives what it would be started with.
+// create has a container created and gives what it would be started with. A mount is a path of the host and that in the
+// container, or one path for both.
 func (n *node) create(annotations map[string]string, env []string, mounts ...string) *rspec.Spec {
 	n.t.Helper()
 	spec := &rspec.Spec{Version: rspec.Version, Process: &rspec.Process{Env: env}, Linux: &rspec.Linux{}}
 	for _, m := range mounts {
-		spec.Mounts = append(spec.Mounts, rspec.Mount{Destination: m, Source: m, Type: "bind", Options: []string{"bind", "ro"}})
+		source, destination, two := strings.Cut(m, " ")
+		if !two {
+			destination = source
+		}
+		spec.Mounts = append(spec.Mounts, rspec.Mount{Destination: destination, Source: source, Type: "bind", Options: []string{"bind", "ro"}})
 	}
 	pod := &api.PodSandbox{Id: "p", Name: "p", Namespace: "default"}
 	ctr := enginetest.ContainerFromSpec(pod, "c", "c", spec, annotations)
@@ -145,6 +153,12 @@ func TestAContainerGetsTheLinksOfAllItsCards(t *testing.T) {
 			},
 		},
 		{
+			name:        "as a runtime has them that follows links",
+			mounts:      []string{"/dev/dri/card0 " + classic[0], "/dev/dri/renderD128 " + classic[1]},
+			annotations: records("gpu.intel.com/i915", "card0-0@0000:00:02.0"),
+			want:        map[string]string{"pci-0000:00:02.0-card": "../card0", "pci-0000:00:02.0-render": "../renderD128"},
+		},
+		{
 			name: "no links are wanted", annotations: records("gpu.intel.com/i915", "card0-0@0000:00:02.0"),
 		},
 		{
@@ -178,6 +192,37 @@ func TestAContainerGetsTheLinksOfAllItsCards(t *testing.T) {
 	}
 }
 
+// Every mount below the folder was taken for one of Allocate's, and a container started without its own volume.
+func TestAMountOfThePodsOwnStays(t *testing.T) {
+	for name, own := range map[string]string{
+		"below the folder":              "/var/lib/kubelet/pods/u/volumes/v /dev/dri/by-path/mine",
+		"in the folder's place":         "/var/lib/kubelet/pods/u/volumes/v /dev/dri/by-path",
+		"called as a link of the card":  "/srv/file /dev/dri/by-path/pci-0000:00:02.0-render",
+		"of a node":                     "/dev/dri/card1 /dev/dri/by-path/mine",
+		"of a link of another card":     "/dev/dri/card1 /dev/dri/by-path/pci-0000:3d:00.1-card",
+		"of the folder of links itself": "/dev/dri/by-path",
+	} {
+		for with, links := range map[string][]string{"beside links": {link0}, "alone": nil} {
+			t.Run(name+", "+with, func(t *testing.T) {
+				var want, got []string
+				for _, m := range append(links, own) {
+					source, destination, two := strings.Cut(m, " ")
+					if !two {
+						destination = source
+					}
+					want = append(want, source+" "+destination)
+				}
+				for _, m := range newNode(t).create(records("gpu.intel.com/i915", "card0-0@0000:00:02.0"), nil, append(links, own)...).Mounts {
+					got = append(got, m.Source+" "+m.Destination)
+				}
+				if d := cmp.Diff(want, got); d != "" {
+					t.Errorf("(-want +got):\n%s", d)
+				}
+			})
+		}
+	}
+}
+
 // links reads a folder that a container has mounted.
 func (n *node) links(source string) map[string]string {
 	n.t.Helper()
@@ -199,9 +244,9 @@ func TestAJoinedFolderStaysForAsLongAsAContainerHasIt(t *testing.T) {
 	two := func(a, b int) map[string]string {
 		return records("gpu.intel.com/i915", fmt.Sprintf("card%d-0@0000:00:02.0,card%d-0@0000:3d:00.1", a, b))
 	}
-	first := n.create(two(0, 1), nil, "/dev/dri/by-path/x").Mounts[0].Source
-	second := n.create(two(1, 2), nil, "/dev/dri/by-path/x").Mounts[0].Source
-	third := n.create(two(0, 2), nil, "/dev/dri/by-path/x").Mounts[0].Source
+	first := n.create(two(0, 1), nil, link0).Mounts[0].Source
+	second := n.create(two(1, 2), nil, link0).Mounts[0].Source
+	third := n.create(two(0, 2), nil, link0).Mounts[0].Source
 	long := time.Now().Add(-time.Hour)
 	for _, folder := range []string{first, second} {
 		if err := os.Chtimes(n.path(folder), long, long); err != nil {
@@ -219,7 +264,7 @@ func TestAJoinedFolderStaysForAsLongAsAContainerHasIt(t *testing.T) {
 // A card's own folder went with the card, or was another after its links were, and took the links of the containers along.
 func TestAContainerKeepsItsLinksWhenTheFolderOfItsCardGoes(t *testing.T) {
 	n := newNode(t)
-	source := n.create(records("gpu.intel.com/i915", "card0-0@0000:00:02.0"), nil, "/dev/dri/by-path/x").Mounts[0].Source
+	source := n.create(records("gpu.intel.com/i915", "card0-0@0000:00:02.0"), nil, link0).Mounts[0].Source
 	before := n.links(source)
 	if len(before) != 2 {
 		t.Fatalf("links %v", before)
@@ -240,7 +285,7 @@ func TestTwoContainersAtATimeMakeOneFolder(t *testing.T) {
 	for range 16 {
 		all.Go(func() {
 			annotations := records("gpu.intel.com/i915", "card0-0@0000:00:02.0,card1-0@0000:3d:00.1")
-			made.Store(n.create(annotations, nil, "/dev/dri/by-path/x").Mounts[0].Source, true)
+			made.Store(n.create(annotations, nil, link0).Mounts[0].Source, true)
 		})
 	}
 	all.Wait()

@@ -22,6 +22,8 @@ import (
 const (
 	// byPath is where programs look for a GPU by its PCI address.
 	byPath = "/dev/dri/by-path"
+	// gpuNodes is the host's folder of the nodes that links in byPath lead to.
+	gpuNodes = "/dev/dri"
 	// cardsFolder in the run folder has a folder a card with its links; inlay-deviceplugin keeps it.
 	cardsFolder = "gpu/by-path"
 	// joinedFolder in the run folder has a folder a set of cards; made here.
@@ -32,19 +34,29 @@ const (
 )
 
 // joinLinks gives a container with GPUs one folder of links in place of the single files that Allocate mounts. Where there
-// is no folder for a card (its links are not wanted, or inlay-deviceplugin is older), the files stay.
+// is no folder for a card (its links are not wanted, or inlay-deviceplugin is older), the files stay. So they do where the
+// pod has a mount of its own among them, or in the folder's place: it would be gone, or have no place in what is read-only.
 func (a *Adjuster) joinLinks(ctr *api.Container, adjust *api.ContainerAdjustment) error {
 	allocations, err := record.ParseOf(gpuDomain, ctr.GetAnnotations())
 	if err != nil {
 		return err
 	}
 	var files []string
+	own := ""
 	for _, m := range ctr.GetMounts() {
-		if strings.HasPrefix(m.GetDestination(), byPath+"/") {
-			files = append(files, m.GetDestination())
+		switch destination := m.GetDestination(); {
+		case !strings.HasPrefix(destination+"/", byPath+"/"):
+		case isLink(m, allocations):
+			files = append(files, destination)
+		default:
+			own = destination
 		}
 	}
-	if len(allocations) == 0 || len(files) == 0 {
+	if len(files) == 0 {
+		return nil
+	}
+	if own != "" {
+		a.c.Log.WithField("mount", own).Debug("the pod has a mount of its own, so links below " + byPath + " stay single files")
 		return nil
 	}
 	var cards []string
@@ -74,6 +86,23 @@ func (a *Adjuster) joinLinks(ctr *api.Container, adjust *api.ContainerAdjustment
 		Destination: byPath, Source: source, Type: "bind", Options: []string{"bind", "ro", "nosuid", "nodev", "noexec"},
 	})
 	return nil
+}
+
+// isLink tells whether a mount is one of Allocate's: a name that udev gives an allocated card, of what is in the host's
+// folder. A runtime may have followed the link already, so that the source is the node.
+func isLink(m *api.Mount, allocations []record.Allocation) bool {
+	name, below := strings.CutPrefix(m.GetDestination(), byPath+"/")
+	if !below || !strings.HasPrefix(m.GetSource(), gpuNodes+"/") {
+		return false
+	}
+	for _, allocation := range allocations {
+		for _, d := range allocation.Devices {
+			if strings.HasPrefix(name, "pci-"+d.Address) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // folderOf gives a folder with the links of all cards. It is one of our own for a single card too: that of the card is

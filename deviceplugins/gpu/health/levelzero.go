@@ -14,8 +14,12 @@ import (
 // Codes of the Level-Zero API (ze_result_t) that mean something here.
 const (
 	deviceLost         = 0x70000001
+	notAvailable       = 0x70010001
 	unsupportedFeature = 0x78000003
 )
+
+// absent tells whether a fault is that the card does not have what was asked for: a sensor, the state of its bus.
+func (f fault) absent() bool { return f.code == notAvailable || f.code == unsupportedFeature }
 
 // atOnce is how many cards are asked for at a time: one that hangs must not make the others wait for all its deadline.
 const atOnce = 8
@@ -73,7 +77,7 @@ func (s *Source) examine(ctx context.Context, conn *grpc.ClientConn, address str
 	switch {
 	case h.fault.code == deviceLost:
 		return bad("the device is lost (%s)", h.fault.description), "", nil
-	case h.fault.code != 0 && h.fault.code != unsupportedFeature && h.memoryOK && h.busOK && h.socOK:
+	case h.fault.code != 0 && !h.fault.absent() && h.memoryOK && h.busOK && h.socOK:
 		// "All well" together with an error is how the service answers for a card that it does not know.
 		return Verdict{}, fmt.Sprintf("%s has no health of the device: %s", s.name, h.fault.text()), nil
 	case !h.memoryOK:
@@ -110,7 +114,7 @@ func (s *Source) heat(ctx context.Context, conn *grpc.ClientConn, address string
 			return bad("its %stemperature is above %d °C", sensor.name, sensor.limit), "", nil
 		}
 	}
-	if !seen && t.fault.code != 0 && t.fault.code != unsupportedFeature {
+	if !seen && t.fault.code != 0 && !t.fault.absent() {
 		return Verdict{}, fmt.Sprintf("%s has no temperature of the device: %s", s.name, t.fault.text()), nil
 	}
 	return good(), "", nil

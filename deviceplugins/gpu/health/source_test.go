@@ -109,6 +109,7 @@ func (r *rig) asked(calls int) {
 
 func TestWhatTheLevelZeroServiceSaysOfACard(t *testing.T) {
 	unknown := healthtest.Fault{Code: 0x7ffffffe, Description: "unknown (0x7ffffffe)"}
+	unavailable := healthtest.Fault{Code: 0x70010001, Description: "not available (0x70010001)"}
 	none := func(f healthtest.Fault) healthtest.Card {
 		return healthtest.Card{Global: -999, GPU: -999, Memory: -999, HeatFault: f}
 	}
@@ -125,6 +126,12 @@ func TestWhatTheLevelZeroServiceSaysOfACard(t *testing.T) {
 		"GPU hot":                       {card: healthtest.Card{GPU: 91}, want: "its GPU temperature is above 90 °C"},
 		"memory hot":                    {card: healthtest.Card{Memory: 81}, want: "its memory temperature is above 80 °C"},
 		"no sensor":                     {card: healthtest.Card{Global: -999, GPU: -999, Memory: -999, HeatFault: healthtest.Fault{Code: 0x78000003}}},
+		"no sensor available":           {card: none(unavailable)},
+		"one sensor, none other there":  {card: healthtest.Card{Global: -999, GPU: 91, Memory: -999, HeatFault: unavailable}, want: "GPU temperature"},
+		"no state of its bus":           {card: healthtest.Card{HealthFault: unavailable}},
+		"nor a sensor":                  {card: healthtest.Card{Global: -999, GPU: -999, Memory: -999, HealthFault: unavailable, HeatFault: unavailable}},
+		"no bus, its sensors unread":    {card: healthtest.Card{Global: -999, GPU: -999, Memory: -999, HealthFault: unavailable, HeatFault: unknown}, want: "has no temperature of the device: unknown"},
+		"sick, and no state of its bus": {card: healthtest.Card{MemoryBad: true, HealthFault: unavailable}, want: "memory"},
 		"no sensor, and not said why":   {card: none(healthtest.Fault{})},
 		"no numbers":                    {card: healthtest.Card{Global: math.NaN(), GPU: math.NaN(), Memory: math.NaN(), HeatFault: healthtest.Fault{Code: 0x78000003}}},
 		"no numbers, but an error":      {card: healthtest.Card{Global: math.NaN(), GPU: math.Inf(1), Memory: math.Inf(-1), HeatFault: unknown}, want: noData("the Level-Zero service has no temperature of the device: unknown")},
