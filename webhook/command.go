@@ -55,26 +55,39 @@ func (f *files) flags(fs *pflag.FlagSet) {
 		"send pods to nodes whose label "+v2.ModeLabel+" has the mode that they need")
 }
 
+// namespaceFlag adds the flag of the default namespace by the name that says what it is for in this command. The other
+// command's name is understood too, and -n.
+func (f *files) namespaceFlag(fs *pflag.FlagSet, name, usage string) {
+	fs.SetNormalizeFunc(func(_ *pflag.FlagSet, given string) pflag.NormalizedName {
+		if given == "namespace" || given == "namespace-default" {
+			return pflag.NormalizedName(name)
+		}
+		return pflag.NormalizedName(given)
+	})
+	fs.StringVarP(&f.defaultNamespace, name, "n", "default", usage)
+}
+
 // read gives the mappings. One that leads nowhere is a line on stderr, as it is a condition of its status in a cluster.
 func (f *files) read(stderr io.Writer) (*known, error) {
 	if len(f.paths) == 0 {
 		return nil, cli.UsageError("--mappings names no file; without mappings no pod gets anything")
 	}
 	index := mappings.NewIndex()
-	problems, err := index.Load(f.paths, f.defaultNamespace)
+	placed, problems, err := index.Load(f.paths, f.defaultNamespace)
 	if err != nil {
 		return nil, err
 	}
 	for _, problem := range problems {
 		fmt.Fprintf(stderr, "inlay-webhook: warning: %s\n", cli.OneLine(problem))
 	}
-	return &known{index, f.defaultNamespace}, nil
+	return &known{index, f.defaultNamespace, placed}, nil
 }
 
 // known are mappings that are all there.
 type known struct {
 	*mappings.Index
 	defaultNamespace string
+	placed           int // mappings that are in it because they name none
 }
 
 // DefaultNamespace implements server.Defaulter: a pod without a namespace is where such mappings are.

@@ -38,7 +38,7 @@ func explainCommand() *cobra.Command {
 	f := &files{}
 	exitCode := false
 	cmd := &cobra.Command{
-		Use:   "explain --mappings FILE… POD…",
+		Use:   "explain --mappings FILE [--mappings FILE]… POD…",
 		Short: "says in words what would happen to a pod, and why",
 		Long:  longExplain,
 		Args:  cobra.ArbitraryArgs,
@@ -50,7 +50,7 @@ func explainCommand() *cobra.Command {
 		},
 	}
 	f.flags(cmd.Flags())
-	cmd.Flags().StringVarP(&f.defaultNamespace, "namespace", "n", "default", "namespace of the pods and the mappings that name none")
+	f.namespaceFlag(cmd.Flags(), "namespace", "namespace of the pods and the mappings that name none")
 	cmd.Flags().BoolVar(&exitCode, "exit-code", false, "exit with 1 if a pod would be denied")
 	return cmd
 }
@@ -60,7 +60,7 @@ func (f *files) explain(paths []string, stdin io.Reader, stdout, stderr io.Write
 	if err != nil {
 		return err
 	}
-	e := &explainer{out: bufio.NewWriter(stdout), tables: tables, options: f.options, namespace: f.defaultNamespace}
+	e := &explainer{out: bufio.NewWriter(stdout), tables: tables, options: f.options, namespace: f.defaultNamespace, mappings: f.paths}
 	for _, path := range paths {
 		in, err := open(path, stdin)
 		if err != nil {
@@ -89,7 +89,9 @@ type explainer struct {
 	out       *bufio.Writer
 	tables    server.Tables
 	options   fpga.Options
-	namespace string // of pods that name none
+	namespace string   // of pods that name none
+	mappings  []string // files of them
+	known     bool     // the mappings in this file count, because it is one of those
 	pods      int
 	denied    int // of them
 }
@@ -102,6 +104,7 @@ func (e *explainer) file(path string, in io.Reader) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
+	e.known = slices.Contains(e.mappings, path)
 	for _, d := range mappings.Documents(text) {
 		if err := e.document(d); err != nil {
 			return fmt.Errorf("%s: %s: %w", path, d, err)
@@ -167,6 +170,9 @@ func (e *explainer) object(o object) error {
 		return errors.New("it has no kind")
 	}
 	title := fpga.Show(kind) + " " + nameOf(o)
+	if isMapping(o, kind) && !e.known {
+		return fmt.Errorf("%s is a mapping, and does not count among the pods; give its file with --mappings too", title)
+	}
 	if kind == "Pod" {
 		return e.pod(title, "", o, namespaceOf(o))
 	}
@@ -183,6 +189,12 @@ func (e *explainer) object(o object) error {
 		fmt.Fprintf(e.out, "%s has no pod template\n\n", title)
 	}
 	return err
+}
+
+func isMapping(o object, kind string) bool {
+	version, _ := o["apiVersion"].(string)
+	kinds := v2.Kinds()
+	return strings.HasPrefix(version, v2.GroupVersion.Group+"/") && slices.Contains(kinds[:], v2.Kind(kind))
 }
 
 // pod explains one pod: an object, or the template at a path in it.
@@ -280,9 +292,20 @@ func fillRequests(pod object) (told []string) {
 // containerTitle names a container, by its place if it has no name.
 func containerTitle(list string, i int, container object) string {
 	if name, _ := container["name"].(string); name != "" {
-		return "container " + fpga.Show(name)
+		return roleOf(list, container) + " " + fpga.Show(name)
 	}
 	return list + "[" + strconv.Itoa(i) + "]"
+}
+
+// roleOf is what a container of a list is, in the words of the text about it.
+func roleOf(list string, container object) string {
+	switch {
+	case list != "initContainers":
+		return "container"
+	case container["restartPolicy"] == "Always":
+		return "sidecar"
+	}
+	return "init container"
 }
 
 // nameOf is an object's name, fit for a terminal.

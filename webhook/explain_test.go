@@ -87,6 +87,28 @@ func TestExplainsExitCodeTellsOfADeniedPodWhereThatIsAskedFor(t *testing.T) {
 	}
 }
 
+// One file may have both, as for one `kubectl apply`.
+func TestExplainTakesPodsFromAFileOfMappings(t *testing.T) {
+	both := write(t, "both.yaml", samples+"---\nkind: Pod\napiVersion: v1\nmetadata: {name: p}\nspec: {"+container+"}\n")
+	got := run(t, "", []string{"explain", "--mappings", both, "--namespace-default", "ns1", both})
+	if got.code != 0 || !strings.Contains(got.stdout, "pod p in namespace ns1") || !strings.Contains(got.stdout, "AcceleratorFunction n3o has no pod template") ||
+		strings.Contains(got.stdout, "DENIED") {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestExplainNamesInitContainersAndSidecarsAsSuch(t *testing.T) {
+	const limits = ", resources: {limits: {fpga.intel.com/n3o: 1}}}"
+	pod := write(t, "pod.yaml", "kind: Pod\nmetadata: {name: p, namespace: ns1}\nspec: {initContainers: [{name: i"+limits+", {name: s, restartPolicy: Always"+limits+
+		"], containers: [{name: c"+limits+"]}")
+	got := run(t, "", []string{"explain", "--mappings", write(t, "mappings.yaml", samples), pod})
+	for _, title := range []string{"init container i", "sidecar s", "container c"} {
+		if !strings.Contains(got.stdout, "\n"+title+": its request of ") && !strings.HasPrefix(got.stdout, title+": its request of ") || !strings.Contains(got.stdout, "\n"+title+"\n") {
+			t.Errorf("no %q in:\n%s", title, got.stdout)
+		}
+	}
+}
+
 func TestExplainNamesTheDocumentThatIsWrong(t *testing.T) {
 	mappings := write(t, "mappings.yaml", samples)
 	for name, tt := range map[string]struct{ text, want string }{

@@ -101,11 +101,12 @@ func TestMutateAnswersAReviewFromStandardInput(t *testing.T) {
 		text              string // of the patch or the message
 	}{
 		{"translated", "--mappings " + file, reviewOf("ns1", "n3o"), true, "FPGA_REGION_1"},
-		{"denied", "--mappings " + file, reviewOf("ns1", "other"), false, "other"},
-		{"another namespace", "--mappings " + file, reviewOf("ns2", "n3o"), false, "ns2"},
+		{"denied", "--mappings " + more + " --namespace-default ns1", reviewOf("ns1", "other"), false, "other"},
+		{"another namespace", "--mappings " + file + " -n ns2", reviewOf("ns2", "n3o"), false, "ns2"},
 		{"two files", "--mappings " + file + " --mappings " + more, reviewOf("ns2", "n3o"), true, "FPGA_REGION_1"},
 		{"two files in a row", "--mappings " + file + " " + more, reviewOf("ns2", "n3o"), true, "FPGA_REGION_1"},
 		{"a mapping without a namespace", "--mappings " + file, reviewOf("default", "a10"), true, "region-"},
+		{"is in another by the flag of explain", "--namespace team --mappings " + file, reviewOf("team", "a10"), true, "region-"},
 		{"is in another", "--namespace-default team --mappings " + file, reviewOf("team", "a10"), true, "region-"},
 		{"mode affinity", "--mode-affinity --mappings " + file, reviewOf("ns1", "n3o"), true, "nodeAffinity"},
 		{"check of an alias", "--check --mappings " + file, reviewOf("ns1", "n3o"), false, "n3o"},
@@ -148,6 +149,9 @@ func TestMutateDeniesWhatIsNoReviewAndSaysSo(t *testing.T) {
 		{"a letter behind it", good + "x", "something follows the value"},
 		{"a second one behind it", good + good, "something follows the value"},
 		{"a NUL behind it", good + "\x00", "something follows the value"},
+		{"broken tolerations", strings.Replace(good, `"containers"`, `"tolerations":[},"containers"`, 1), "no JSON at byte"},
+		{"a broken userInfo", strings.Replace(good, `"operation"`, `"userInfo":{nonsense},"operation"`, 1), "no JSON at byte"},
+		{"volumes too deep", strings.Replace(good, `"containers"`, `"volumes":`+strings.Repeat("[", 10_000)+strings.Repeat("]", 10_000)+`,"containers"`, 1), "more than 300 levels"},
 		{"a pod too deep", strings.Replace(good, `"metadata":{`, `"metadata":{"x":`+strings.Repeat("[", 301)+strings.Repeat("]", 301)+`,`, 1), "more than 300 levels"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -198,6 +202,33 @@ func TestWhereNothingNamesANamespaceAllAreInTheDefaultOne(t *testing.T) {
 	}
 }
 
+// The mapping that a denial is for want of may be in the file, and in another namespace because it names none.
+func TestMappingsWithoutANamespaceAreToldOfWhereAPodOfAnotherIsDenied(t *testing.T) {
+	file := write(t, "mappings.yaml", samples)
+	placed := write(t, "placed.yaml", strings.Replace(samples, "name: a10", "name: a10, namespace: ns3", 1))
+	own := strings.NewReplacer(`"namespace":"NONE",`, "", `{"name":"p"}`, `{"name":"p","namespace":"ns1"}`).Replace(reviewOf("NONE", "a10"))
+	for _, tt := range []struct {
+		name, args, review string
+		warned             bool
+	}{
+		{"denied", file, reviewOf("ns1", "a10"), true},
+		{"denied for something else", file + " --check", reviewOf("ns1", "n3o"), false},
+		{"the pod's own namespace", file, own, true},
+		{"allowed", file, reviewOf("ns1", "n3o"), false},
+		{"denied where they are", file, reviewOf("default", "other"), false},
+		{"denied where they were put", file + " --namespace-default ns1", reviewOf("ns1", "other"), false},
+		{"all have one", placed, reviewOf("ns1", "a10"), false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := run(t, tt.review, strings.Fields("mutate --mappings "+tt.args))
+			const want = "inlay-webhook: warning: mappings without a namespace (1) are in namespace default; the pod is in ns1: --namespace-default puts them there\n"
+			if got.code != 0 || tt.warned && got.stderr != want || !tt.warned && got.stderr != "" {
+				t.Errorf("%+v", got)
+			}
+		})
+	}
+}
+
 // Whose mappings were looked at is what the denial names.
 func TestADenialWithoutANamespaceNamesTheDefaultOne(t *testing.T) {
 	file := write(t, "mappings.yaml", strings.Replace(samples, "name: a10", "name: a10, namespace: ns1", 1))
@@ -244,6 +275,7 @@ spec: {afuId: 12345678, interfaceId: `+iface+`, mode: region}
 func TestAMistakeInTheCallIsOneLineThatNamesIt(t *testing.T) {
 	file := write(t, "mappings.yaml", samples)
 	foreign := write(t, "foreign.yaml", "kind: Service\napiVersion: fpga.intel.com/v2\nmetadata: {name: web}\n")
+	more := write(t, "more.yaml", "apiVersion: fpga.intel.com/v2\nkind: FpgaRegion\nmetadata: {name: a11}\nspec: {interfaceId: "+iface+"}\n")
 	service := write(t, "service.yaml", "kind: Service\napiVersion: v1\nmetadata: {name: web}\n")
 	broken := write(t, "broken.yaml", "kind: [Pod\n")
 	noPod := write(t, "text.yaml", "- a\n- b\n")
@@ -261,6 +293,7 @@ func TestAMistakeInTheCallIsOneLineThatNamesIt(t *testing.T) {
 		{"explain --mappings " + file, 2, "which file has the pod"},
 		{"explain --mappings " + file + " /nonexistent.yaml", 1, "/nonexistent.yaml"},
 		{"explain --mappings " + file + " " + service, 1, "there is no pod"},
+		{"explain --mappings " + file + " " + more + " " + service, 1, "FpgaRegion a11 is a mapping, and does not count among the pods; give its file with --mappings too"},
 		{"explain --mappings " + file + " " + broken, 1, "broken.yaml: document 1"},
 		{"explain --mappings " + file + " " + noPod, 1, "no Kubernetes object"},
 		{"serve --tls-cert a", 2, "--tls-cert and --tls-key"},
@@ -289,7 +322,7 @@ func TestHelpTeaches(t *testing.T) {
 		{"--help", []string{"serve", "mutate", "explain", "inlay-webhook explain --mappings"}},
 		{"serve --help", []string{"--listen", ":9443", "[$INLAY_NAMESPACE, $POD_NAMESPACE]", "--drain", "--http", ":9772", "--log-level", "/pods/check"}},
 		{"mutate --help", []string{"--mappings", "--namespace-default", "--check", "< review.json"}},
-		{"explain --help", []string{"--exit-code", "-n, --namespace", "kubectl", "CronJob"}},
+		{"explain --help", []string{"--mappings FILE [--mappings FILE]… POD…", "--exit-code", "-n, --namespace", "kubectl", "CronJob"}},
 		{"--version", []string{"inlay-webhook"}},
 	} {
 		got := run(t, "", strings.Fields(tt.args))

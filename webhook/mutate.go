@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/inlay-project/inlay/webhook/fpga"
 	"github.com/inlay-project/inlay/webhook/server"
 )
 
@@ -18,7 +19,8 @@ AdmissionReview on standard output, by the same code as serve. It needs no clust
 An answer that denies is an answer: the exit code is 0, also if the pod is malformed. What is no AdmissionReview is
 denied too, and the exit code is then 1 with the reason on standard error: another object, no JSON from the first byte
 to the last, more than 8 MiB, or more than 300 levels deep, which is read no further. A mapping that leads nowhere is
-a warning there, and so is an object among the mappings that is of another API group.`
+a warning there, and so is an object among the mappings that is of another API group. So is a pod that is denied
+for want of a mapping, while those that name no namespace are in another one than it.`
 
 func mutateCommand() *cobra.Command {
 	f := &files{}
@@ -34,7 +36,7 @@ func mutateCommand() *cobra.Command {
 		},
 	}
 	f.flags(cmd.Flags())
-	cmd.Flags().StringVar(&f.defaultNamespace, "namespace-default", "default", "namespace of the mappings, and of the request, that name none")
+	f.namespaceFlag(cmd.Flags(), "namespace-default", "namespace of the mappings, and of the request, that name none")
 	cmd.Flags().BoolVar(&check, "check", false, "answer as the validating webhook: allow or deny, change nothing")
 	return cmd
 }
@@ -54,6 +56,10 @@ func (f *files) mutate(stdin io.Reader, stdout, stderr io.Writer, check bool) er
 		answer = server.Refusal(err.Error())
 	case outcome.NoReview:
 		err = errors.New(outcome.Message)
+	}
+	if outcome.Unmapped && outcome.Namespace != f.defaultNamespace && tables.placed > 0 {
+		fmt.Fprintf(stderr, "inlay-webhook: warning: mappings without a namespace (%d) are in namespace %s; the pod is in %s: --namespace-default puts them there\n",
+			tables.placed, f.defaultNamespace, fpga.Show(outcome.Namespace))
 	}
 	if _, writeErr := stdout.Write(answer); writeErr != nil {
 		return fmt.Errorf("standard output: %w", writeErr)

@@ -45,7 +45,7 @@ func ParsePod(b []byte) (Pod, error) {
 // DecodePod reads what translation needs of a pod: the object of an AdmissionReview. It reads names as Kubernetes does,
 // exactly and case-sensitively, and null as absent. A key that stands twice in an object that it reads is an error,
 // because two readers could take two values from it; so is a value of another type than Kubernetes has there. What it
-// does not read may be anything. The error is a *DecodeError, or a *jsonread.SyntaxError; the reader then stands
+// does not read may be any JSON. The error is a *DecodeError, or a *jsonread.SyntaxError; the reader then stands
 // somewhere within the pod.
 func DecodePod(r *jsonread.Reader) (Pod, error) {
 	if r.Kind() == jsonread.Null {
@@ -177,8 +177,6 @@ func (p *Pod) metadata(r *jsonread.Reader, generateName *string) error {
 			return in("generateName", seen.once(1), func() error { return stringOf(r, generateName) })
 		case "namespace":
 			return in("namespace", seen.once(2), func() error { return stringOf(r, &p.namespace) })
-		case "managedFields":
-			return r.Leap() // a third of a usual pod, which the API server itself has written
 		}
 		return nil
 	})
@@ -208,8 +206,6 @@ func (p *Pod) spec(r *jsonread.Reader) error {
 			})
 		case "affinity":
 			return in("affinity", seen.once(3), func() error { return p.affinity.decode(r) })
-		case "volumes", "tolerations":
-			return r.Leap() // as managedFields
 		}
 		return nil
 	})

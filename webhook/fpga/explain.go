@@ -50,7 +50,7 @@ func (e *explanation) container(c *container, f *Finding) {
 	}
 	switch {
 	case translated:
-		e.already(c)
+		e.already(c, f)
 	case len(f.Asks) == 0 && len(f.Denied) == 0:
 		e.line("asks for", "no FPGA")
 	}
@@ -97,16 +97,14 @@ func inWords(m v2.Mode) string {
 }
 
 // already tells of a container that is as Translate would have made it.
-func (e *explanation) already(c *container) {
+func (e *explanation) already(c *container, f *Finding) {
 	vs := make([]Variable, 0, len(c.reserved))
 	for _, v := range c.reserved {
 		vs = append(vs, v.Variable)
 	}
 	e.variables("has set", vs)
-	for _, u := range e.verdict.Uses {
-		if u.Container == c.name {
-			e.line("given by", fmt.Sprintf("%s %s, mode %s: %s", u.Kind, Show(u.Name), v2.ModeRegion, inWords(v2.ModeRegion)))
-		}
+	for _, u := range f.Uses {
+		e.line("given by", fmt.Sprintf("%s %s, mode %s: %s", u.Kind, Show(u.Name), v2.ModeRegion, inWords(v2.ModeRegion)))
 	}
 	e.line("is", "translated already")
 }

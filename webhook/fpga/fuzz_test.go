@@ -32,6 +32,7 @@ func seeds(f *testing.F) {
 	}
 	f.Add([]byte(`{"spec":{"containers":[null,{"name":"\u0061","env":null,"\u0065nv":[{"name":"FPGA_AFU"}]}]}}`))
 	f.Add([]byte(`{"spec":{"affinity":null,"containers":[{"resources":{"limits":{"fpga.intel.com/\u006e3o":1},"requests":{"fpga.intel.com/n3o":1.0}},"env":[]}]}}`))
+	f.Add([]byte(`{"spec":{"tolerations":[},"volumes":[x y,,]}}`))
 	f.Add([]byte("\x01\x01\x00\x01\x00\x00\x00 0123"))
 	f.Add([]byte("\x00\x02\x00\x01\x06\x00\x00\x02\x02\x00\x00\x03\x01\x00"))
 	f.Add([]byte(`{"metadata":{"namespace":"ns1"},"metadata":{"namespace":"ns2"}}`))
@@ -52,8 +53,8 @@ func FuzzTranslate(f *testing.F) {
 	m := ns1()
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		if !json.Valid(raw) {
-			if p, err := fpga.ParsePod(raw); err == nil { // our reader is less strict
-				fpga.Translate(p, "ns1", m, fpga.Options{})
+			if _, err := fpga.ParsePod(raw); err == nil {
+				t.Fatalf("no JSON, and read as a pod: %q", raw)
 			}
 			raw = grown(raw)
 		}

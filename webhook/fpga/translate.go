@@ -163,7 +163,11 @@ func (r *review) container(c *container, f *Finding) {
 	if r.check {
 		r.nothingLeft(c, f, as)
 	}
+	from := len(r.verdict.Uses)
 	r.use(c, as)
+	if r.options.asks {
+		f.Uses = slices.Clone(r.verdict.Uses[from:])
+	}
 	r.rewrite(c, f, as)
 }
 

@@ -12,7 +12,7 @@ type Options struct {
 	ModeAffinity bool
 	// Scratch is memory for the patch; nil takes new. A verdict's patch is good until the next one that takes the same.
 	Scratch *Scratch
-	asks    bool // fill Finding.Asks, which Explain alone reads
+	asks    bool // fill Finding.Asks and Finding.Uses, which Explain alone reads
 }
 
 // Scratch is memory that patches take one after the other. The zero value is ready; one goroutine uses it at a time.
@@ -59,16 +59,16 @@ type Verdict struct {
 
 // Use is a mapping that gives a container something.
 type Use struct {
-	Container string
+	Container string // as the pod has it: of any length, with anything in it
 	Alias     string // the name asked for, with the prefix; the resource itself if the container asks by a raw name
 	Kind      v2.Kind
 	Name      string
 	Resource  string // with the prefix
 }
 
-// String writes a use as the audit annotation has it.
+// String writes a use as the audit annotation has it: in one line of less than 1 KiB, whatever the container is called.
 func (u Use) String() string {
-	return u.Container + ": " + u.Alias + " -> " + string(u.Kind) + "/" + u.Name + " -> " + u.Resource
+	return Show(u.Container) + ": " + u.Alias + " -> " + string(u.Kind) + "/" + u.Name + " -> " + u.Resource
 }
 
 // Variable is an environment variable that a container gets.
@@ -92,6 +92,7 @@ type Finding struct {
 	Role   string // "container", "init container" or "sidecar"
 	Name   string
 	Asks   []Ask      // what Explain tells of; empty in other verdicts
+	Uses   []Use      // the same, of a pod that is denied too
 	Sets   []Variable // what the patch sets
 	Denied []string   // each one sentence, without the container's name
 }

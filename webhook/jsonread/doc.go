@@ -2,7 +2,7 @@
 // costs no memory but its own, whatever is in it.
 //
 // A Reader stands before a value. What a caller does not read is skipped, and what is skipped is checked as well: a text
-// that was read to its end is JSON by RFC 8259, as encoding/json has it, but for what was leapt over (Leap). Keys and strings come without their escapes;
+// that was read to its end is JSON by RFC 8259, as encoding/json has it. Keys and strings come without their escapes;
 // invalid UTF-8 and lone surrogates in strings become U+FFFD, as there.
 //
 //	err := r.Object(func(key []byte) error {

@@ -129,20 +129,6 @@ func (r *Reader) Skip() error {
 	return nil
 }
 
-// Leap reads over a value without looking closely: within objects and arrays only strings and brackets count, and one
-// kind of bracket is as good as the other. It is for large values that nobody here will read and somebody else wrote.
-func (r *Reader) Leap() error {
-	if k := r.Kind(); k != Object && k != Array {
-		return r.Skip()
-	}
-	end, what := leap(r.text, r.at)
-	r.at = end
-	if what != "" {
-		return r.wrong(what)
-	}
-	return nil
-}
-
 // Raw reads over a value and gives its text.
 func (r *Reader) Raw() ([]byte, error) {
 	r.space()

@@ -1,7 +1,6 @@
 package jsonread
 
 import (
-	"bytes"
 	"encoding/binary"
 	"math/bits"
 )
@@ -24,45 +23,6 @@ func space(b []byte, i int) int {
 		i++
 	}
 	return i
-}
-
-// leap finds the end of an object or array whose bracket is at i by its brackets and strings alone.
-func leap(b []byte, i int) (end int, what string) {
-	depth := 0
-	for i < len(b) {
-		switch b[i] {
-		case '"':
-			if i = quote(b, i+1); i < 0 {
-				return len(b), noValue
-			}
-		case '{', '[':
-			depth++
-		case '}', ']':
-			if depth--; depth == 0 {
-				return i + 1, ""
-			}
-		}
-		i++
-	}
-	return i, noValue
-}
-
-// quote finds the quote that ends the string at i; -1 if there is none.
-func quote(b []byte, i int) int {
-	for from := i; ; i++ {
-		n := bytes.IndexByte(b[i:], '"')
-		if n < 0 {
-			return -1
-		}
-		i += n
-		slash := i
-		for slash > from && b[slash-1] == '\\' {
-			slash--
-		}
-		if (i-slash)%2 == 0 {
-			return i // else the last backslash stands before the quote, and not before another backslash
-		}
-	}
 }
 
 // skip goes over the value at i and what stands before it. It returns where the value ends, or where it is wrong and

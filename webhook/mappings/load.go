@@ -15,11 +15,11 @@ import (
 )
 
 // Load puts the mappings of YAML or JSON files in the place of all that are known. Objects without a namespace are in
-// the default one. What is wrong with a mapping is told as a problem: a field that nobody knows is dropped, as an API
+// the default one; placed is how many those are. What is wrong with a mapping is told as a problem: a field that nobody knows is dropped, as an API
 // server does, and the mapping counts; one that leads nowhere, or would be refused, stays in the table as one that leads
 // nowhere. Objects of other API groups are problems too, and passed over: what writes mappings often writes others with
 // them. Anything else that is no mapping, or has no place, is the error, and then nothing has changed.
-func (x *Index) Load(files []string, defaultNamespace string) (problems []error, err error) {
+func (x *Index) Load(files []string, defaultNamespace string) (placed int, problems []error, err error) {
 	l := loader{namespace: defaultNamespace, at: map[place]int{}}
 	var failed []error
 	for _, file := range files {
@@ -35,7 +35,7 @@ func (x *Index) Load(files []string, defaultNamespace string) (problems []error,
 		}
 	}
 	if len(failed) > 0 {
-		return nil, errors.Join(failed...)
+		return 0, nil, errors.Join(failed...)
 	}
 	for _, kind := range v2.Kinds() {
 		told := map[string][]record{}
@@ -51,7 +51,7 @@ func (x *Index) Load(files []string, defaultNamespace string) (problems []error,
 			l.problems = append(l.problems, fmt.Errorf("%s: %s leads nowhere: %s", m.origin, m.place, message))
 		}
 	}
-	return l.problems, nil
+	return l.placed, l.problems, nil
 }
 
 // loader collects what documents hold.
@@ -59,6 +59,7 @@ type loader struct {
 	namespace string
 	mappings  []loaded
 	at        map[place]int // in mappings
+	placed    int           // objects that name no namespace
 	problems  []error
 }
 
@@ -186,6 +187,7 @@ func (l *loader) placeOf(kind v2.Kind, value []byte) (place, error) {
 	p := place{kind, o.Metadata.Namespace, o.Metadata.Name}
 	if p.namespace == "" {
 		p.namespace = l.namespace
+		l.placed++
 	}
 	if p.name == "" {
 		return place{}, fmt.Errorf("%s without metadata.name", kind)

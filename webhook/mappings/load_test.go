@@ -65,7 +65,7 @@ func TestFilesAreRead(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			x := NewIndex()
-			problems, err := x.Load(files(t, c.texts...), "home")
+			_, problems, err := x.Load(files(t, c.texts...), "home")
 			if err != nil || len(problems) > 0 {
 				t.Fatalf("%v, problems %v", err, problems)
 			}
@@ -105,7 +105,7 @@ func TestAFileThatIsNotOfMappingsIsAnError(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			x := NewIndex()
-			problems, err := x.Load(files(t, c.text), "home")
+			_, problems, err := x.Load(files(t, c.text), "home")
 			if err == nil || !strings.Contains(err.Error(), c.want) || len(problems) > 0 {
 				t.Fatalf("%v, problems %v, want %s", err, problems, c.want)
 			}
@@ -114,14 +114,14 @@ func TestAFileThatIsNotOfMappingsIsAnError(t *testing.T) {
 			}
 		})
 	}
-	if _, err := NewIndex().Load([]string{"/nonexistent/m.yaml"}, "home"); err == nil || !strings.Contains(err.Error(), "/nonexistent/m.yaml") {
+	if _, _, err := NewIndex().Load([]string{"/nonexistent/m.yaml"}, "home"); err == nil || !strings.Contains(err.Error(), "/nonexistent/m.yaml") {
 		t.Errorf("no such file: %v", err)
 	}
 }
 
 func TestMappingsThatLeadNowhereAreProblems(t *testing.T) {
 	x := NewIndex()
-	problems, err := x.Load(files(t,
+	_, problems, err := x.Load(files(t,
 		strings.Replace(functionF, "mode: af", "mode: afoo", 1),
 		strings.Replace(regionR, "name: r, namespace: b", "name: f", 1)+"---\n"+regionR+"---\n"+regionR,
 		strings.Replace(functionF, "name: f", "name: f, namespace: c", 1)+"---\n"+strings.Replace(regionR, "name: r, namespace: b", "name: f, namespace: c", 1),
@@ -204,7 +204,7 @@ func TestWhatIsWrongWithOneObjectIsAProblemAndTheOthersCount(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			x := NewIndex()
-			problems, err := x.Load(files(t, c.text, regionR), "home")
+			_, problems, err := x.Load(files(t, c.text, regionR), "home")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -233,7 +233,7 @@ func FuzzLoad(f *testing.F) {
 			t.Fatal(err)
 		}
 		x := NewIndex()
-		if _, err := x.Load([]string{file}, "default"); err == nil && len(x.Missing()) > 0 {
+		if _, _, err := x.Load([]string{file}, "default"); err == nil && len(x.Missing()) > 0 {
 			t.Error("neither an error nor loaded")
 		}
 	})

@@ -67,12 +67,10 @@ func allow(dst []byte, q *question, patch []byte, warnings []string, uses []fpga
 
 // refuse appends an answer that denies, and says what was answered. The outcome's strings are copies.
 func refuse(dst []byte, d Decision, code int, q *question, message string) ([]byte, Outcome) {
-	if len(message) > maxMessage {
-		message = strings.ToValidUTF8(message[:maxMessage], "") + "…"
-	}
+	message = shortened(message, maxMessage)
 	outcome := Outcome{
-		Decision: d, Code: code, UID: strings.Clone(q.uid), Namespace: strings.Clone(q.namespace),
-		Pod: strings.Clone(q.pod.Name()), Message: strings.Clone(message),
+		Decision: d, Code: code, UID: strings.Clone(q.uid), Namespace: shortened(q.namespace, maxName),
+		Pod: shortened(q.pod.Name(), maxName), Message: message,
 	}
 	dst = appendHead(dst, q.uid)
 	dst = append(dst, `,"allowed":false,"status":{"metadata":{},"status":"Failure","message":`...)
@@ -84,6 +82,14 @@ func refuse(dst []byte, d Decision, code int, q *question, message string) ([]by
 	dst = append(dst, '}')
 	dst = appendWarnings(dst, q.warnings)
 	return append(dst, "}}\n"...), outcome
+}
+
+// shortened is a copy of at most so many bytes and a mark.
+func shortened(s string, most int) string {
+	if len(s) <= most {
+		return strings.Clone(s)
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
 func appendHead(dst []byte, uid string) []byte {
@@ -106,23 +112,18 @@ func appendWarnings(dst []byte, warnings []string) []byte {
 	return dst
 }
 
-// audit names the mappings used, at most maxAudit bytes of them.
+// audit names the mappings used, at most maxAudit bytes of them. One use has less.
 func audit(uses []fpga.Use) string {
-	if len(uses) == 1 {
-		return uses[0].String() // container and mapping have names of at most 63 bytes
-	}
-	const more = "; …"
-	var b strings.Builder
-	for i, use := range uses {
+	const between, more = "; ", "…"
+	lines := make([]string, 0, 8)
+	size := len(more)
+	for _, use := range uses {
 		line := use.String()
-		if b.Len()+len("; ")+len(line)+len(more) > maxAudit {
-			b.WriteString(more)
+		if size += len(line) + len(between); size > maxAudit {
+			lines = append(lines, more)
 			break
 		}
-		if i > 0 {
-			b.WriteString("; ")
-		}
-		b.WriteString(line)
+		lines = append(lines, line)
 	}
-	return b.String()
+	return strings.Join(lines, between)
 }

@@ -138,16 +138,17 @@ func (q *question) read(r *jsonread.Reader, there *bool) error {
 			return seen.read(r, 4, "request.resource", &wrong, func() error { return q.readResource(r) })
 		case "object":
 			return seen.read(r, 5, "request.object", &wrong, func() error { return q.readObject(r) })
-		case "userInfo":
-			return r.Leap() // the API server has written it, and we do not ask who it is
 		}
 		return nil
 	})
+	long := len(q.uid) > maxUID
+	if long {
+		q.uid = ""
+	}
 	switch {
 	case err != nil:
 		return err
-	case len(q.uid) > maxUID:
-		q.uid = ""
+	case long:
 		return notReviewError{fmt.Sprintf("request.uid is longer than %d bytes", maxUID)}
 	}
 	return wrong

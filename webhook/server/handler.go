@@ -48,6 +48,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case CheckPath:
 		check = true
 	default:
+		w.Header().Set("Connection", "close") // as refuse does: nobody who asks this needs to stay
 		http.Error(w, "only "+MutatePath+" and "+CheckPath+" are served", http.StatusNotFound)
 		return
 	}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -117,6 +118,15 @@ func TestADenialIsLoggedWithWhatAnAdministratorWillBeAsked(t *testing.T) {
 	}
 }
 
+// annotated is a pod with an annotation, as the API server writes it.
+func annotated(value string) string {
+	text, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{"a": value}}})
+	if err != nil {
+		panic(err)
+	}
+	return string(text)
+}
+
 func TestWhatIsNoReviewGetsAStatus(t *testing.T) {
 	s := start(t, ns1())
 	const mib = 1 << 20
@@ -141,6 +151,7 @@ func TestWhatIsNoReviewGetsAStatus(t *testing.T) {
 		{"no JSON", "POST", MutatePath, "application/json", "", strings.NewReader("hello"), 400, "no JSON"},
 		{"nothing", "POST", MutatePath, "application/json", "", strings.NewReader(""), 400, "no JSON"},
 		{"10 MiB", "POST", MutatePath, "application/json", "", strings.NewReader(strings.Repeat(" ", 10*mib)), 413, "8 MiB"},
+		{"1.4 MB of what JSON escapes", "POST", MutatePath, "application/json", "", strings.NewReader(reviewOf(annotated(strings.Repeat("<", 1_400_000)))), 413, "the body is larger than 8 MiB"},
 		{"8 MiB of values", "POST", MutatePath, "application/json", "", strings.NewReader("[" + strings.Repeat("0,", 4*mib-1) + "0"), 400, "no JSON"},
 		{"8 MiB of blanks", "POST", MutatePath, "application/json", "", strings.NewReader(strings.Repeat(" ", 8*mib-2) + "{}"), 200, `"allowed":false`},
 		{"a pod of 7 MiB", "POST", MutatePath, "application/json", "", strings.NewReader(reviewOf(`{"metadata":{"annotations":{"a":"` + strings.Repeat("a", 7*mib) + `"}}}`)), 200, `"allowed":true`},
@@ -234,7 +245,7 @@ func TestWhatIsHeldIsGivenBack(t *testing.T) {
 		t.Error("a part is still held")
 	}
 	for caller, s := range b.callers {
-		if s.users != 0 || !s.of.TryAcquire(callerShare) {
+		if s.users != 0 || !s.small.TryAcquire(callerSmall) || !s.large.TryAcquire(callerLarge) {
 			t.Errorf("%s still holds a part", caller)
 		}
 	}
@@ -276,7 +287,7 @@ func TestHugeReviewsWaitForEachOtherAndUsualOnesForNobody(t *testing.T) {
 func TestOneCallerCannotHoldUpTheOthers(t *testing.T) {
 	b := newBudget()
 	var rooms []room
-	for range callerShare / smallBody {
+	for range callerSmall / smallBody {
 		r, err := b.body(t.Context(), "10.0.0.1:1000", smallBody)
 		if err != nil {
 			t.Fatal(err)

@@ -58,7 +58,10 @@ type Outcome struct {
 	Code int
 	// NoReview says that what came is no AdmissionReview of admission.k8s.io/v1, or no JSON behind its uid.
 	NoReview bool
-	// What was asked, as far as it was understood; filled if the pod was not allowed.
+	// Unmapped says that the pod was denied for want of mappings alone.
+	Unmapped bool
+	// What was asked, as far as it was understood; filled if the pod was not allowed. The namespace is the one whose
+	// mappings were looked at, if any were.
 	UID, Namespace, Pod, Message string
 }
 
@@ -147,20 +150,22 @@ func (r *reviewer) judge(ctx context.Context, dst []byte, q *question, check boo
 	if missing := from.Missing(); len(missing) > 0 {
 		return refuse(dst, Unready, codeNotReady, q, "inlay-webhook is not ready: "+strings.Join(missing, "; "))
 	}
-	namespace := q.pod.In(q.namespace)
-	table := from.Table(namespace)
+	q.namespace = q.pod.In(q.namespace) // whose mappings count, and are told of
+	table := from.Table(q.namespace)
 	v := r.verdict(q, check, table, o)
 	if len(v.Sought) > 0 && from.finder != nil {
 		// A mapping and a pod come in one `kubectl apply`, and the pod may be here before the news of the mapping. What was
 		// found is true, and what has come meanwhile is too.
-		found := from.finder.Find(ctx, namespace, v.Sought)
-		if now := from.Table(namespace).With(found); now != table {
+		found := from.finder.Find(ctx, q.namespace, v.Sought)
+		if now := from.Table(q.namespace).With(found); now != table {
 			v = r.verdict(q, check, now, o)
 		}
 	}
 	if v.Denied != "" {
 		q.warnings = v.Warnings
-		return refuse(dst, Denied, codeForbidden, q, v.Denied)
+		dst, outcome := refuse(dst, Denied, codeForbidden, q, v.Denied)
+		outcome.Unmapped = len(v.Sought) > 0
+		return dst, outcome
 	}
 	if len(v.Patch) == 0 {
 		return allow(dst, q, nil, v.Warnings, v.Uses), Outcome{Decision: Allowed}

@@ -291,6 +291,11 @@ func TestBrokenReviewsWithAUIDAreDenied(t *testing.T) {
 		"a letter behind it":   reviewOf("{}") + "x",
 		"a NUL behind it":      reviewOf("{}") + "\x00",
 		"five bytes too short": reviewOf("{}")[:len(reviewOf("{}"))-5],
+		"broken tolerations":   strings.Replace(reviewOf(podOf("n3o")), `"containers"`, `"tolerations":[},"containers"`, 1),
+		"broken volumes":       strings.Replace(reviewOf(podOf("n3o")), `"containers"`, `"volumes":[x y,,],"containers"`, 1),
+		"deep volumes":         strings.Replace(reviewOf(podOf("n3o")), `"containers"`, `"volumes":`+strings.Repeat("[", 10_000)+strings.Repeat("]", 10_000)+`,"containers"`, 1),
+		"broken managedFields": strings.Replace(reviewOf(podOf("n3o")), `"metadata":{`, `"metadata":{"managedFields":[{"a"}],`, 1),
+		"a broken userInfo":    strings.Replace(reviewOf(podOf("n3o")), `"userInfo":{`, `"userInfo":{nonsense,`, 1),
 		"a pod too deep":       reviewOf(`{"x":` + strings.Repeat("[", 301) + strings.Repeat("]", 301) + `}`),
 	} {
 		answer, outcome, err := Review([]byte(body), false, ns1(), fpga.Options{})
@@ -342,6 +347,50 @@ func TestTheAuditAnnotationIsBounded(t *testing.T) {
 	got := audit(uses)
 	if len(got) > maxAudit || !strings.HasSuffix(got, "; …") || strings.Count(got, use.String()) < 20 {
 		t.Errorf("%d bytes: %s", len(got), got)
+	}
+}
+
+// Nobody has judged a container's name yet when a review comes.
+func TestAContainersNameMakesNoAuditAnnotationOfItsOwn(t *testing.T) {
+	forged := "c: fpga.intel.com/n0o -> AcceleratorFunction/n0o -> x; c"
+	for _, uses := range [][]string{{"n3o"}, {"n3o", "n0o"}} {
+		for _, name := range []string{forged, strings.Repeat("x", 2<<20), strings.Repeat("\x01", 2000), ""} {
+			text, err := json.Marshal(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body := strings.Replace(reviewOf(podOf(uses...)), `"name":"c"`, `"name":`+string(text), 1)
+			answer, outcome, err := Review([]byte(body), false, ns1(), fpga.Options{})
+			if err != nil || outcome.Decision != Translated {
+				t.Fatalf("%+v, %v", outcome, err)
+			}
+			got := parse(t, answer).AuditAnnotations[auditKey]
+			if len(got) > maxAudit || strings.Contains(got, "x; c") != (name == forged) || strings.HasPrefix(got, "c: ") {
+				t.Errorf("%.20q: %d bytes: %.200s", name, len(got), got)
+			}
+			for _, use := range uses {
+				if !strings.HasPrefix(got, fpga.Show(name)+": ") || !strings.Contains(got, " -> AcceleratorFunction/"+use+" -> ") {
+					t.Errorf("%.20q: it does not say %s: %.200s", name, use, got)
+				}
+			}
+		}
+	}
+}
+
+func TestWhatIsToldOfARefusedPodIsBounded(t *testing.T) {
+	long := strings.Repeat("n", 1<<20)
+	for name, body := range map[string]string{
+		"the pod's name":                 strings.Replace(reviewOf(podOf("none")), `"name":"p"`, `"name":"`+long+`"`, 1),
+		"a namespace in a broken review": strings.Replace(reviewOf("{}"), `"namespace":"ns1"`, `"namespace":"`+long+`"`, 1) + "x",
+	} {
+		answer, outcome, err := Review([]byte(body), false, ns1(), fpga.Options{})
+		if err != nil || outcome.Code == 0 || len(outcome.Pod)+len(outcome.Namespace) > 1<<10 || len(answer) > 8<<10 {
+			t.Errorf("%s: %.1000s, %v, an answer of %d bytes", name, fmt.Sprintf("%+v", outcome), err, len(answer))
+		}
+	}
+	broken := strings.Replace(reviewOf("{}"), uid, long, 1) + "x"
+	if answer, outcome, err := Review([]byte(broken), false, ns1(), fpga.Options{}); err == nil || len(answer)+len(outcome.UID) > 1<<10 {
+		t.Errorf("a uid in a broken review: %v, an answer of %d bytes", err, len(answer))
 	}
 }
 

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
-	"golang.org/x/net/netutil"
 
 	"github.com/inlay-project/inlay/internal/observe"
 	"github.com/inlay-project/inlay/webhook/fpga"
@@ -74,7 +73,7 @@ func New(c Config) (*Server, error) {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
-	return &Server{config: c, handler: h, listener: netutil.LimitListener(listener, maxConnections), http: &http.Server{
+	return &Server{config: c, handler: h, listener: newConnections(listener, maxConnections), http: &http.Server{
 		Handler: h,
 		// TLS 1.3 is what both sides prefer, and the cipher suites are Go's: they follow what is known to be good.
 		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.Certificates.GetCertificate},

@@ -122,6 +122,21 @@ func TestItServesTLS12AndAboveAndBothHTTPs(t *testing.T) {
 	}
 }
 
+// Who asks for something else has no place among those who stay.
+func TestAConnectionEndsWithWhatIsNoReview(t *testing.T) {
+	r := run(t, 0, nil)
+	for path, status := range map[string]int{"/": http.StatusNotFound, MutatePath: http.StatusMethodNotAllowed} {
+		response, err := r.client.Get("https://" + r.Addr() + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.StatusCode != status || !response.Close {
+			t.Errorf("%s: %s, the connection ends: %v", path, response.Status, response.Close)
+		}
+	}
+}
+
 func TestItIsNotReadyWithoutMappingsOrCertificate(t *testing.T) {
 	r := run(t, 0, func(c *Config) {
 		c.Certificates = testCertificates{missing: []string{"no certificate yet"}}

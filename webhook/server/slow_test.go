@@ -7,12 +7,11 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"golang.org/x/net/netutil"
 )
 
 // wire is a network inside a test: what goes over it takes no time, so only synctest's clock counts.
@@ -66,7 +65,7 @@ func (w *wire) over(t *testing.T) func(*Server) {
 		if err := s.listener.Close(); err != nil {
 			t.Fatal(err)
 		}
-		s.listener = netutil.LimitListener(w, maxConnections)
+		s.listener = newConnections(w, maxConnections)
 	}
 }
 
@@ -188,8 +187,64 @@ func TestSlowClientsAreCutOffAndHinderNobody(t *testing.T) {
 			t.Error("memory is held for requests that have ended")
 		}
 		for caller, s := range b.callers {
-			if s.users != 0 || !s.of.TryAcquire(callerShare) {
+			if s.users != 0 || !s.small.TryAcquire(callerSmall) || !s.large.TryAcquire(callerLarge) {
 				t.Errorf("%s holds of its share: %d users", caller, s.users)
+			}
+		}
+	})
+}
+
+func TestIdleConnectionsOfOneAddressLeaveRoomForOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, conns := newWire(), &tally{}
+		r := run(t, 0, nil, w.over(t), func(s *Server) { s.http.ConnState = conns.state })
+		from := net.IPv4(10, 0, 0, 2)
+		r.client.Transport.(*http.Transport).DialContext = func(context.Context, string, string) (net.Conn, error) { return w.dial(from) }
+		for range maxConnections + 1 {
+			c, err := w.dial(from)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { c.Close() })
+		}
+		synctest.Wait()
+		if came, _, left := conns.now(); came != maxConnections/2 || left != 0 {
+			t.Errorf("of %d connections %d were taken, %d have ended", maxConnections+1, came, left)
+		}
+		if response, err := r.post(usual()); err == nil {
+			t.Errorf("one more of that address: %+v", response)
+		}
+		from = net.IPv4(10, 0, 0, 3)
+		if response, err := r.post(usual()); err != nil || response.status != http.StatusOK {
+			t.Errorf("another address: %+v, %v", response, err)
+		}
+		time.Sleep(readHeaderTimeout) // nobody has shaken hands
+		synctest.Wait()
+		from = net.IPv4(10, 0, 0, 2)
+		r.client.CloseIdleConnections()
+		if response, err := r.post(usual()); err != nil || response.status != http.StatusOK {
+			t.Errorf("the first address afterwards: %+v, %v", response, err)
+		}
+	})
+}
+
+func TestStalledLargeBodiesOfOneAddressLeaveRoomForOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWire()
+		r := run(t, 0, nil, w.over(t))
+		for range 4 {
+			newSlow(t, w, net.IPv4(10, 0, 0, 2), "POST "+MutatePath+" HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: "+
+				strconv.Itoa(MaxBody)+"\r\n\r\n{")
+		}
+		synctest.Wait()
+		r.client.Transport.(*http.Transport).DialContext = func(context.Context, string, string) (net.Conn, error) {
+			return w.dial(net.IPv4(10, 0, 0, 3))
+		}
+		began := time.Now()
+		for range 2 {
+			large := usual() + strings.Repeat(" ", MaxBody-len(usual()))
+			if response, err := r.post(large); err != nil || response.status != http.StatusOK || time.Since(began) != 0 {
+				t.Errorf("another address, after %v: %+v, %v", time.Since(began), response, err)
 			}
 		}
 	})
