@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -18,6 +19,7 @@ import (
 	"github.com/inlay-project/inlay/deviceplugins/gpu/health/healthtest"
 	"github.com/inlay-project/inlay/deviceplugins/plugin"
 	"github.com/inlay-project/inlay/internal/hostfs"
+	"github.com/inlay-project/inlay/internal/hostfs/hostfstest"
 )
 
 // The samples of spec/fpga.md 1.7 with the devices that the old plugin would list, less its faults (8.1 to 8.3).
@@ -206,8 +208,8 @@ func TestDiscoverLeavesOutWhatTheKubeletWouldNotTake(t *testing.T) {
 	}
 }
 
-// What the daemon would advertise once it has asked a card's health, discover asks too.
-func TestDiscoverAsksForTheHealthOfGPUs(t *testing.T) {
+// What the daemon would advertise once it has asked a card's health, discover asks too, and so does the doctor.
+func TestDiscoverAndDoctorAskForTheHealthOfGPUs(t *testing.T) {
 	root := familytest.Tree(t, []byte(`
 -- sys/class/drm/card0 --
 -> ../../devices/pci0000:00/0000:00:02.0/drm/card0
@@ -225,5 +227,34 @@ func TestDiscoverAsksForTheHealthOfGPUs(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.stdout), &got); err != nil || len(got) != 1 || got[0].Health != plugin.Unhealthy ||
 		got[0].Reason != "xpumd says critical: memory: ecc" {
 		t.Errorf("%v: %+v", err, r)
+	}
+	r = run(t, []string{"doctor", "-o", "json", "--host-root", root.Dir(), "--gpu-xpumd-endpoint", service.Socket})
+	var all []diagnosis
+	want := plugin.Finding{
+		Path: got[0].Resource + " " + got[0].ID, Reason: "unhealthy: xpumd says critical: memory: ecc", Remedy: "dmesg | grep 0000:00:02.0",
+	}
+	if err := json.Unmarshal([]byte(r.stdout), &all); err != nil || len(all) != 8 || all[1].Unhealthy != 1 || !slices.Contains(all[1].Findings, want) {
+		t.Errorf("%v: %+v", err, r)
+	}
+}
+
+// A sick card's VFs have the remedy that the family has for the card.
+func TestTheDoctorTellsTheWayOutOfSickVFs(t *testing.T) {
+	archive, err := os.ReadFile("qat/testdata/heartbeat.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := familytest.Tree(t, archive, hostfstest.PlainNodes())
+	sick := 0
+	for _, f := range said(t, root.Dir())["qat"] {
+		if strings.HasPrefix(f.Reason, "unhealthy: ") {
+			sick++
+			if !strings.HasPrefix(f.Remedy, "echo on > ") {
+				t.Errorf("%+v", f)
+			}
+		}
+	}
+	if sick != 2 {
+		t.Errorf("%d sick VFs", sick)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/inlay-project/inlay/deviceplugins/config"
 	"github.com/inlay-project/inlay/deviceplugins/plugin"
 	"github.com/inlay-project/inlay/internal/cli"
 )
@@ -27,7 +28,7 @@ func doctorCommand(o *options) *cobra.Command {
 		Use:   "doctor",
 		Short: "says for each device family why it offers nothing, or less than there is",
 		Long: `doctor looks at the node once and says for each family what it would offer, what stands in the way, and the command
-that would help. It changes nothing. For what a running inlay-deviceplugin thinks, see /readyz.`,
+that would help; of one that is not among --families, that it was not asked for. It changes nothing. For what a running inlay-deviceplugin thinks, see /readyz.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if output != "text" && output != "json" {
 				return cli.UsageError("-o %q is neither text nor json", output)
@@ -36,7 +37,7 @@ that would help. It changes nothing. For what a running inlay-deviceplugin think
 			if err != nil {
 				return err
 			}
-			all := diagnose(cmd.Context(), families)
+			all := withOthers(diagnose(cmd.Context(), families))
 			if output == "json" {
 				return printJSON(cmd.OutOrStdout(), all)
 			}
@@ -47,10 +48,39 @@ that would help. It changes nothing. For what a running inlay-deviceplugin think
 	return cmd
 }
 
+// healer is a family that knows what helps a device of the last scan that is unhealthy; an empty text if nothing does.
+type healer interface {
+	Heal(device plugin.Device) string
+}
+
+// withOthers adds the families that are not offered, in the order of config.Known, each with the flag that would have it
+// looked at. The flag beats the file.
+func withOthers(offered []diagnosis) []diagnosis {
+	at := map[string]int{}
+	for i, d := range offered {
+		at[d.Family] = i
+	}
+	var all []diagnosis
+	for _, name := range config.Known() {
+		if i, ok := at[name]; ok {
+			all = append(all, offered[i])
+			continue
+		}
+		with := slices.DeleteFunc(config.Known(), func(known string) bool { _, ok := at[known]; return !ok && known != name })
+		all = append(all, diagnosis{Family: name, Findings: []plugin.Finding{{
+			Path: "--families", Reason: "it was not asked for, so nobody has looked", Remedy: "--families " + strings.Join(with, ","),
+		}}})
+	}
+	return all
+}
+
 func diagnose(ctx context.Context, families []plugin.Family) []diagnosis {
 	all := []diagnosis{}
 	for _, f := range families {
 		d := diagnosis{Family: f.Name(), Findings: []plugin.Finding{}}
+		if a, ok := f.(asker); ok {
+			a.Ask(ctx)
+		}
 		inv, skipped, err := f.Scan(ctx)
 		seen := map[string]bool{}
 		if diagnoser, ok := f.(plugin.Diagnoser); ok {
@@ -73,13 +103,28 @@ func diagnose(ctx context.Context, families []plugin.Family) []diagnosis {
 				d.Devices++
 				if device.Health == plugin.Unhealthy {
 					d.Unhealthy++
-					d.Findings = append(d.Findings, plugin.Finding{Path: resource + " " + device.ID, Reason: "unhealthy: " + device.Reason})
+					d.Findings = append(d.Findings, plugin.Finding{
+						Path: resource + " " + device.ID, Reason: "unhealthy: " + device.Reason, Remedy: heal(f, d.Findings, device),
+					})
 				}
 			}
 		}
 		all = append(all, d)
 	}
 	return all
+}
+
+// heal is what helps an unhealthy device: what its family knows of it, or has said of that reason already.
+func heal(f plugin.Family, said []plugin.Finding, device plugin.Device) string {
+	if h, ok := f.(healer); ok {
+		if remedy := h.Heal(device); remedy != "" {
+			return remedy
+		}
+	}
+	if i := slices.IndexFunc(said, func(f plugin.Finding) bool { return f.Reason == device.Reason }); i >= 0 {
+		return said[i].Remedy
+	}
+	return plugin.Remedy(device.Reason, "")
 }
 
 // printDiagnoses prints a family a paragraph.

@@ -266,10 +266,15 @@ func TestDoctorSaysWhyThereIsNothing(t *testing.T) {
 	root := shortDir(t)
 	write(t, filepath.Join(root, "dev/sgx_enclave"), "")
 	r := run(t, []string{"doctor", "--host-root", root, "--families", "sgx,fpga"})
+	other := func(family, with string) string {
+		return fmt.Sprintf("%-5s offers nothing\n      - --families: it was not asked for, so nobody has looked\n        try: --families %s\n", family, with)
+	}
 	want := "fpga  no such hardware on this node\n" +
+		other("gpu", "fpga,gpu,sgx") + other("npu", "fpga,npu,sgx") + other("qat", "fpga,qat,sgx") +
 		"sgx   offers nothing\n" +
 		"      - /dev/sgx_provision: it is missing, while the driver's other node is there\n" +
-		"        try: udevadm trigger --subsystem-match=misc, and see that the host's /dev is visible to this process\n"
+		"        try: udevadm trigger --subsystem-match=misc, and see that the host's /dev is visible to this process\n" +
+		other("dsa", "fpga,sgx,dsa") + other("iaa", "fpga,sgx,iaa") + other("dlb", "fpga,sgx,dlb")
 	if r.code != 0 || r.stdout != want || r.stderr != "" {
 		t.Errorf("%+v, want\n%s", r, want)
 	}

@@ -39,6 +39,25 @@ func (f *Family) Diagnose(_ context.Context) []plugin.Finding {
 	return findings
 }
 
+// Heal tells what helps a card that its source of health calls unhealthy. Of others a scan says what is wrong.
+func (f *Family) Heal(d plugin.Device) string {
+	o, source, _ := f.current()
+	if source == nil || o.WSL || d.Health != plugin.Unhealthy {
+		return ""
+	}
+	name, _, _ := strings.Cut(d.ID, "-")
+	f.mu.Lock()
+	address := f.places[name].address
+	f.mu.Unlock()
+	switch {
+	case address == "", strings.HasPrefix(d.Reason, "no health data"): // what is wrong with the source is said of its socket
+		return ""
+	case o.HealthManagement && strings.HasSuffix(d.Reason, "°C"):
+		return "cool it, or change the limit: --gpu-temp-limit, --gpu-gpu-temp-limit, --gpu-memory-temp-limit"
+	}
+	return "dmesg | grep " + address
+}
+
 // diagnose says why cards are not offered: a pure function of the host tree.
 func diagnose(root *hostfs.Root, found Inventory, o Options) (findings []plugin.Finding) {
 	add := func(path, remedy, format string, args ...any) {

@@ -11,12 +11,14 @@ import (
 	"github.com/inlay-project/inlay/internal/hostfs"
 )
 
-// Diagnose implements plugin.Diagnoser.
-func (f *Family) Diagnose(context.Context) []plugin.Finding { return Diagnose(f.c.Root, f.current()) }
+// Diagnose implements plugin.Diagnoser. After a Scan it has that one's answers of the cards: asked again, they would have none.
+func (f *Family) Diagnose(ctx context.Context) []plugin.Finding {
+	o := f.current()
+	return diagnose(f.c.Root, o, f.look(ctx, o))
+}
 
-// Diagnose tells why a host offers no QAT VFs, or fewer than it has. It writes nothing.
-func Diagnose(root *hostfs.Root, o Options) []plugin.Finding {
-	found := Discover(root, o)
+// diagnose tells why a host offers no QAT VFs, or fewer than it has. It writes nothing.
+func diagnose(root *hostfs.Root, o Options, found Inventory) []plugin.Finding {
 	findings := unclaimed(root, o, found)
 	blind := false
 	for _, pf := range found.PFs {

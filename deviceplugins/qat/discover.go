@@ -72,7 +72,7 @@ func (v *VF) sick() string {
 	return ""
 }
 
-// Inventory is what Discover finds.
+// Inventory is what discover finds.
 type Inventory struct {
 	PFs []*PF // in the order of the drivers' flag, then by address
 	VFs []VF  // in the order of their PFs, then by number; in a virtual machine by address
@@ -84,14 +84,8 @@ type Inventory struct {
 	blind bool // the folder of a driver, which may have cards, could not be read
 }
 
-// Discover looks at the host tree: which VFs of the kinds that the options name are there, up to the most that may be
-// offered, and what they can do. It writes nothing. That a card is asked for its heartbeat counts as reading; see the
-// package's doc.
-func Discover(root *hostfs.Root, o Options) Inventory {
-	return discover(root, o, func(p *PF) string { return ask(root, p).reason() })
-}
-
-// discover is Discover with the health of a PF from elsewhere.
+// discover looks at the host tree: which VFs of the kinds that the options name are there, up to the most that may be
+// offered, and what they can do. It writes nothing. sick tells why a card's VFs must not be given out; see the package's doc.
 func discover(root *hostfs.Root, o Options, sick func(*PF) string) Inventory {
 	var inv Inventory
 	type place struct {

@@ -84,7 +84,7 @@ func (f *Family) current() Options {
 // Scan implements plugin.Family. It binds VFs first, where the options say so and the family is not ReadOnly.
 func (f *Family) Scan(ctx context.Context) (plugin.Inventory, []plugin.Skipped, error) {
 	o := f.current()
-	found := discover(f.c.Root, o, func(p *PF) string { return f.heart.listen(p).reason() })
+	found := f.look(ctx, o)
 	f.sayLeftOut(found, o)
 
 	inv, skipped := plugin.Inventory{}, found.Skipped
@@ -121,6 +121,17 @@ func (f *Family) Scan(ctx context.Context) (plugin.Inventory, []plugin.Skipped, 
 	defer f.mu.Unlock()
 	f.places, f.watch = places, watch
 	return inv, skipped, nil
+}
+
+// look is discover with what the family knows of the cards' heartbeats. Who looks once has no audit after it: a card that
+// gave no answer is asked again.
+func (f *Family) look(ctx context.Context, o Options) Inventory {
+	listen := func(p *PF) string { return f.heart.listen(p).reason() }
+	found := discover(f.c.Root, o, listen)
+	if f.c.readOnly && f.heart.settle(ctx) {
+		found = discover(f.c.Root, o, listen)
+	}
+	return found
 }
 
 // path is the VF's folder, for messages.

@@ -78,6 +78,81 @@ func TestOnlyTheAuditsAskACard(t *testing.T) {
 	}
 }
 
+// The driver counts each query as sent that it does not refuse for being too early. Where none was sent for longer than its
+// period, it has another reason for its -1.
+func TestACardThatItsDriverDoesNotAskIsSick(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t, "heartbeat-kernel")
+		folder := strings.TrimSuffix(status6b, "status")
+		health := func(reason string) {
+			t.Helper()
+			h.want(map[string]string{"dc 0000:6b:00.1": reason, "dc 0000:70:00.1": "state is down", "dc 0000:75:00.1": ""})
+		}
+		health("")
+		w := h.Watch()
+		for i, c := range []struct {
+			after        time.Duration
+			sent, status string
+			changed      bool
+			reason       string
+		}{
+			{299 * time.Millisecond, "7", "-1\n\x00", false, ""}, // too early
+			{5 * time.Second, "8", "-1\n\x00", false, ""},        // somebody else has asked, and the card has answered
+			{5 * time.Second, "8", "-1\n\x00", true, "does not ask it"},
+			{5 * time.Second, "9", "-1\n\x00", false, "does not ask it"}, // no answer for us: what is known stays
+			{5 * time.Second, "10", "0\n\x00", true, ""},
+			{5 * time.Second, "10", "-1\n\x00", true, "does not ask it"},
+			{5 * time.Second, "0", "0\n\x00", true, ""}, // it has restarted
+			{5 * time.Second, "", "-1\n\x00", false, ""},
+			{5 * time.Second, "", "-1\n\x00", false, ""}, // counts that are not known bear nothing out
+		} {
+			time.Sleep(c.after)
+			h.write(folder+"queries_sent", c.sent)
+			if got := w.Answered(h.root.Join(status6b), []byte(c.status), nil); got != c.changed {
+				t.Errorf("%d: changed %v", i, got)
+			}
+			health(c.reason)
+		}
+	})
+}
+
+// Who looks once waits a period for the second answer, and no longer than a person would. One wait is for all cards.
+func TestALookWaitsForASecondAnswer(t *testing.T) {
+	for config, want := range map[string]struct {
+		waits  time.Duration
+		reason string
+	}{
+		"200\n\x00": {300 * time.Millisecond, "does not ask it"},
+		"":          {time.Second, "does not ask it"},
+		"1401":      {0, ""},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHost(t, "heartbeat-kernel")
+			h.write(strings.TrimSuffix(status6b, "status")+"config", config)
+			began := time.Now()
+			h.Family = h.ReadOnly()
+			h.want(map[string]string{"dc 0000:6b:00.1": want.reason, "dc 0000:70:00.1": "state is down", "dc 0000:75:00.1": ""})
+			if waited := time.Since(began); waited != want.waits {
+				t.Errorf("config %q: waited %v, want %v", config, waited, want.waits)
+			}
+		})
+	}
+}
+
+// The doctor scans and diagnoses in a moment, in which a card is not asked twice.
+func TestTheDoctorKnowsWhatTheScanWasAnswered(t *testing.T) {
+	h := newHost(t, "heartbeat-kernel")
+	h.Family = h.ReadOnly()
+	h.want(map[string]string{"dc 0000:6b:00.1": "does not ask it", "dc 0000:70:00.1": "state is down", "dc 0000:75:00.1": ""})
+	h.write(strings.TrimSuffix(status6b, "status")+"queries_sent", "8")
+	said := h.Diagnose(t.Context())
+	if !slices.ContainsFunc(said, func(f plugin.Finding) bool {
+		return strings.HasSuffix(f.Path, "6b:00.0/heartbeat/status") && strings.Contains(f.Reason, "heartbeat status is -1") && f.Remedy != ""
+	}) {
+		t.Errorf("%+v", said)
+	}
+}
+
 // While something is to be settled every audit is a scan, and that asks, once a period.
 func TestWhileThereIsSomethingToSettleScanAsks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -274,7 +274,13 @@ func TestWhyNothingIsOffered(t *testing.T) {
 		want    []string // in the reasons
 	}{
 		{"a processor without SGX", "", cpu("sse2"), nil},
-		{"no /proc", "", func(*host) {}, nil},
+		{"no /proc", "", func(*host) {}, []string{"whether the processor has it cannot be told: open "}},
+		{"no /proc, and the nodes are there", "both-nodes", func(*host) {}, nil},
+		{"a /proc/cpuinfo that is a folder", "", func(h *host) { h.write("proc/cpuinfo/x", "") }, []string{"is not a regular file"}},
+		{"a processor of another kind", "", func(h *host) { h.write("proc/cpuinfo", "processor\t: 0\nFeatures\t: fp asimd\n") }, nil},
+		{"many processors", "", func(h *host) {
+			h.write("proc/cpuinfo", strings.Repeat("processor\t: 0\nflags\t\t: fpu sgx\n\n", 1<<16))
+		}, []string{"sgx_lc"}},
 		{"launch control locked", "", cpu("sgx"), []string{"sgx_lc"}},
 		{"no driver", "", cpu("sgx sgx_lc"), []string{"CONFIG_X86_SGX"}},
 		{"one node", "no-provision", cpu("sgx sgx_lc"), []string{"is missing"}},
@@ -295,5 +301,36 @@ func TestWhyNothingIsOffered(t *testing.T) {
 				t.Errorf("%q, want %q", got, tt.want)
 			}
 		})
+	}
+}
+
+// A limit of 0 offers nothing of what is there; where nothing is there it is not amiss.
+func TestALimitOf0IsNamedWhereThereIsSGX(t *testing.T) {
+	for _, tt := range []struct {
+		tree               string
+		enclave, provision int
+		want               []string
+	}{
+		{"both-nodes", 0, 0, []string{"sgx-enclave-limit is 0", "sgx-provision-limit is 0"}},
+		{"both-nodes", 2, 0, []string{"sgx-provision-limit is 0"}},
+		{"both-nodes", 0, 1, []string{"sgx-enclave-limit is 0"}},
+		{"both-nodes", 2, 1, nil},
+		{"no-provision", 0, 0, []string{"it is missing, while the driver's other node is there"}},
+		{"", 0, 0, nil},
+	} {
+		h := newHost(t, tt.tree)
+		h.write("proc/cpuinfo", "flags\t\t: fpu\n")
+		o := few()
+		o.EnclaveLimit, o.ProvisionLimit = tt.enclave, tt.provision
+		var got []string
+		for _, f := range New(Config{Root: h.root}, o).Diagnose(t.Context()) {
+			got = append(got, f.Reason)
+			if limit, ok := strings.CutSuffix(f.Reason, " is 0"); ok && f.Remedy != "--"+limit+" 110" {
+				t.Errorf("%+v", f)
+			}
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%q, limits %d and %d: %q, want %q", tt.tree, tt.enclave, tt.provision, got, tt.want)
+		}
 	}
 }
