@@ -49,7 +49,9 @@ func (p *predecessor) tell(s *scan, signs []earlier.Sign, replaced []string) {
 	}
 	for _, sign := range signs {
 		s.skip(sign.Path, "%s", sign.Reason)
-		s.unsettled = true // no event tells that a process has ended
+	}
+	if len(signs) > 0 || p.sockets.Unsure() {
+		s.unsettled = true // no event tells that a process has ended, or that it answers now
 	}
 }
 

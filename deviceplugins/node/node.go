@@ -1,7 +1,8 @@
 // Package node follows this process's own Node object: an annotation there overrides the FPGA mode, and a label tells
 // the scheduler which mode the node is in.
 //
-// The API server may be away at any time. Then the last known mode stays, the label is written later, and nothing waits.
+// The API server may be away at any time, or refuse the label. Then the last known mode stays, the label is written later,
+// and nothing waits.
 // Only the own Node is ever read, watched or written.
 package node
 
@@ -86,8 +87,7 @@ func (o Own) Run(ctx context.Context) {
 		if time.Since(began) > lastRetry {
 			retry = firstRetry
 		}
-		// A quarter of it by chance: the nodes of a cluster do not come back all at once.
-		timer := time.NewTimer(retry*3/4 + rand.N(retry/2))
+		timer := time.NewTimer(scattered(retry))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
@@ -98,23 +98,32 @@ func (o Own) Run(ctx context.Context) {
 	}
 }
 
+// scattered is a wait of which a quarter is by chance: the nodes of a cluster do not come back all at once.
+func scattered(wait time.Duration) time.Duration { return wait*3/4 + rand.N(wait/2) }
+
 // follower is an Own and what it saw last.
 type follower struct {
 	Own
 	known      bool
 	annotation string
 	mode       string // that Changed gave for it
+	label      string // that the Node has
+
+	// Of a label that could not be written.
+	refusal string        // the error told last
+	wait    time.Duration // before the try after the next
+	next    *time.Timer   // nil while no try is due
 }
 
-// follow reads the Node and then its changes, until the watch ends.
+// follow reads the Node and then its changes, until the watch ends. That the label cannot be written ends nothing: the
+// annotation counts all the same.
 func (f *follower) follow(ctx context.Context) error {
 	n, err := f.get(ctx)
 	if err != nil {
 		return err
 	}
-	if err := f.see(ctx, n); err != nil {
-		return err
-	}
+	defer f.tryNoMore()
+	f.see(ctx, n)
 	w, err := f.Client.Resource(nodes).Watch(ctx, metav1.ListOptions{
 		FieldSelector:   fields.OneTermEqualSelector("metadata.name", f.Name).String(),
 		ResourceVersion: n.ResourceVersion,
@@ -123,32 +132,73 @@ func (f *follower) follow(ctx context.Context) error {
 		return fmt.Errorf("node %s: watch: %w", f.Name, err)
 	}
 	defer w.Stop()
-	for event := range w.ResultChan() {
-		n, ok := event.Object.(*metav1.PartialObjectMetadata)
-		switch {
-		case event.Type == watch.Error:
-			return fmt.Errorf("node %s: watch: %w", f.Name, apierrors.FromObject(event.Object))
-		case !ok || event.Type == watch.Deleted:
-			return fmt.Errorf("node %s: watch: %s", f.Name, event.Type)
+	for {
+		var due <-chan time.Time
+		if f.next != nil {
+			due = f.next.C
 		}
-		if err := f.see(ctx, n); err != nil {
-			return err
+		select {
+		case <-due:
+			f.next = nil
+			f.mend(ctx)
+		case event, open := <-w.ResultChan():
+			if !open {
+				return nil
+			}
+			n, ok := event.Object.(*metav1.PartialObjectMetadata)
+			switch {
+			case event.Type == watch.Error:
+				return fmt.Errorf("node %s: watch: %w", f.Name, apierrors.FromObject(event.Object))
+			case !ok || event.Type == watch.Deleted:
+				return fmt.Errorf("node %s: watch: %s", f.Name, event.Type)
+			}
+			f.see(ctx, n)
 		}
 	}
-	return nil
 }
 
 // see takes a Node's annotation over and mends its label. A Node changes every few minutes for reasons that are not ours,
 // and our own write comes back here: only what differs is told, and only what differs is written.
-func (f *follower) see(ctx context.Context, n *metav1.PartialObjectMetadata) error {
+func (f *follower) see(ctx context.Context, n *metav1.PartialObjectMetadata) {
+	f.label = n.Labels[ModeLabel]
 	if annotation := n.Annotations[ModeAnnotation]; !f.known || annotation != f.annotation {
 		f.mode = f.Changed(annotation)
 		f.known, f.annotation = true, annotation
+		f.tryNoMore() // it was for another label, maybe
+		f.wait = 0
 	}
-	if n.Labels[ModeLabel] == f.mode {
-		return nil
+	if f.next == nil {
+		f.mend(ctx)
 	}
-	return f.label(ctx, f.mode)
+}
+
+// mend writes the label where it differs. What is refused is told once, and tried again by and by.
+func (f *follower) mend(ctx context.Context) {
+	if f.label == f.mode {
+		f.refusal, f.wait = "", 0
+		return
+	}
+	err := f.write(ctx, f.mode)
+	switch {
+	case err == nil:
+		f.refusal, f.wait = "", 0
+		return
+	case ctx.Err() != nil:
+		return
+	case err.Error() != f.refusal:
+		f.Log.WithError(err).Warn("this node's mode label cannot be written, so pods that are sent to nodes of its mode do not come here; it is tried again")
+		f.refusal = err.Error()
+	}
+	f.wait = min(max(2*f.wait, firstRetry), lastRetry)
+	f.next = time.NewTimer(scattered(f.wait))
+}
+
+// tryNoMore forgets a try that is due.
+func (f *follower) tryNoMore() {
+	if f.next != nil {
+		f.next.Stop()
+		f.next = nil
+	}
 }
 
 func (o Own) get(ctx context.Context) (*metav1.PartialObjectMetadata, error) {
@@ -161,7 +211,7 @@ func (o Own) get(ctx context.Context) (*metav1.PartialObjectMetadata, error) {
 	return n, nil
 }
 
-func (o Own) label(ctx context.Context, mode string) error {
+func (o Own) write(ctx context.Context, mode string) error {
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": map[string]any{ModeLabel: mode}}})
 	if err != nil {
 		return err

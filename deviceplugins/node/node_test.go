@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -177,6 +178,42 @@ func TestAnOutageOfTheAPIServerIsOutlived(t *testing.T) {
 	if !warned {
 		t.Error("nobody was told of the outage")
 	}
+}
+
+// A token that names no node, say: the policy of deploy/node lets it read and not write.
+func TestTheAnnotationCountsWhileTheLabelIsRefused(t *testing.T) {
+	b := newBench(t)
+	b.api.RefusePatches("its token names none")
+	b.run()
+	b.eventually("the watch", func() bool { return b.api.Requests("watch") == 1 })
+	for _, mode := range []string{"regiondevel", "af"} {
+		b.api.Annotate(node.ModeAnnotation, mode)
+		b.eventually("the annotation", func() bool { return slices.Contains(b.annotations(), mode) })
+	}
+	b.eventually("another try", func() bool { return b.api.Requests("patch") >= 4 })
+	if gets, watches := b.api.Requests("get"), b.api.Requests("watch"); gets != 1 || watches != 1 {
+		t.Errorf("%d reads and %d watches: the refusal ended the watch", gets, watches)
+	}
+	var warnings []string
+	for _, e := range b.logs.AllEntries() {
+		if e.Level == logrus.WarnLevel {
+			warnings = append(warnings, fmt.Sprint(e.Message, ": ", e.Data[logrus.ErrorKey]))
+		}
+	}
+	if len(warnings) != 1 || !strings.Contains(warnings[0], "this node's mode label cannot be written") || !strings.Contains(warnings[0], "its token names none") {
+		t.Errorf("warnings %q, want one that says what was refused and why", warnings)
+	}
+	tries := b.api.Requests("patch")
+	for range 20 {
+		b.api.Touch()
+	}
+	b.api.Annotate(node.ModeAnnotation, "region") // told after the touches
+	b.eventually("the last annotation", func() bool { return slices.Contains(b.annotations()[1:], "region") })
+	if more := b.api.Requests("patch") - tries; more > 3 {
+		t.Errorf("%d tries in a moment", more)
+	}
+	b.api.RefusePatches("")
+	b.labelled("region")
 }
 
 func TestRunEndsWithItsContextWhileTheServerIsAway(t *testing.T) {

@@ -42,8 +42,9 @@ const probeTimeout = time.Second
 
 // hold is a connection to another process that serves the same resource, kept to learn when that process goes away.
 type hold struct {
-	conn net.Conn
-	gone chan struct{}
+	conn    net.Conn
+	process string // what may be seen of it
+	gone    chan struct{}
 }
 
 // holdPeer connects to a socket; an error means that nobody serves it.
@@ -57,7 +58,11 @@ func holdPeer(ctx context.Context, path string) (*hold, error) {
 	// The beginning of HTTP/2 with empty settings: a gRPC server closes a connection that stays silent. A peer that is
 	// gone before it reads that is found by wait.
 	_, _ = io.WriteString(conn, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00")
-	return &hold{conn: conn, gone: make(chan struct{})}, nil
+	process := unixsock.Server(conn)
+	if process == "" {
+		process = "not to be seen from here"
+	}
+	return &hold{conn: conn, process: process, gone: make(chan struct{})}, nil
 }
 
 // wait returns when the peer has gone or the hold was closed.

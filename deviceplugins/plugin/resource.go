@@ -204,7 +204,7 @@ func (r *resource) keepSocket(ctx context.Context) error {
 			r.notBefore = time.Now().Add(peerGrace)
 		} else if there {
 			if peer, err := holdPeer(ctx, r.socket); err == nil {
-				log.Warn("another process has taken the socket over and serves the resource now: standing by until it goes")
+				log.WithField("process", peer.process).Warn("another process has taken the socket over and serves the resource now: standing by until it goes")
 				r.successor = peer
 				r.guard(peer)
 				r.setStandby(true)
@@ -214,7 +214,7 @@ func (r *resource) keepSocket(ctx context.Context) error {
 		log.Info("socket has been removed, it is put back")
 	} else if _, there := unixsock.Stat(r.socket); there {
 		if peer, err := holdPeer(ctx, r.socket); err == nil {
-			log.Warn("another live process serves the socket: taking it over, the newest registration wins")
+			log.WithField("process", peer.process).Warn("another live process serves the socket: taking it over, the newest registration wins")
 			r.predecessor = peer
 			r.guard(peer)
 		}

@@ -167,6 +167,8 @@ spec:
 
 func testOwnNode(t *testing.T, c *apiserver.Cluster) {
 	bound := c.As(c.ServiceAccount(t, NodeNamespace, "inlay-node", apiserver.Bound{Kind: "Pod", Name: "deviceplugin"}))
+	// As docs/install.md has it for a node without a DaemonSet.
+	byHand := c.As(c.ServiceAccount(t, NodeNamespace, "inlay-node", apiserver.Bound{Kind: "Node", Name: "n1"}))
 	loose := c.As(c.ServiceAccount(t, NodeNamespace, "inlay-node", apiserver.Bound{}))
 	patch := func(k apiserver.Kubectl, node, text string, more ...string) apiserver.Result {
 		return k.Try(t.Context(), "", append([]string{"patch", "node", node, "--type=merge", "-p", text}, more...)...)
@@ -185,6 +187,7 @@ func testOwnNode(t *testing.T, c *apiserver.Cluster) {
 		more                    []string
 	}{
 		{"another node", "n2", label, "its own Node only, which is n1, not n2", bound, nil},
+		{"another node, by a token bound to a Node", "n2", label, "its own Node only, which is n1, not n2", byHand, nil},
 		{"a token of no node", "n1", label, "its token names none", loose, nil},
 		{"another label", "n1", `{"metadata":{"labels":{"fpga.intel.com/modes":"region"}}}`, "no label of its Node but fpga.intel.com/mode", bound, nil},
 		{"another label beside ours", "n1", `{"metadata":{"labels":{"fpga.intel.com/mode":"region","zone":"b"}}}`, "no label of its Node but", bound, nil},
@@ -206,6 +209,9 @@ func testOwnNode(t *testing.T, c *apiserver.Cluster) {
 	for _, allowed := range []string{label, `{"metadata":{"labels":{"fpga.intel.com/mode":"af"}}}`, `{"metadata":{"labels":{"fpga.intel.com/mode":null}}}`, label} {
 		if r := patch(bound, "n1", allowed); r.Err != nil {
 			t.Errorf("its own label: %v", r.Err)
+		}
+		if r := patch(byHand, "n1", allowed); r.Err != nil {
+			t.Errorf("its own label, by a token bound to a Node: %v", r.Err)
 		}
 	}
 	// Status in a patch of the Node itself is dropped by the API server, by whomever.

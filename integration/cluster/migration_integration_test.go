@@ -34,7 +34,9 @@ const (
 	earlierSpace  = "intelfpgaplugin-system"
 	earlierSet    = "intelfpgaplugin-intel-fpga-plugin"
 	deleteThePod  = "allocated by an earlier plugin: delete the pod"
-	anotherServes = "another FPGA device plugin serves it, so this node's cards are given out twice: delete its DaemonSet (kubectl get daemonset -A -l app=intel-fpga-plugin,app.kubernetes.io/part-of!=inlay)"
+	anotherServes = "another FPGA device plugin serves it, so this node's cards are given out twice: " + deleteTheSet
+	stillRuns     = "another FPGA device plugin served it before and still runs: " + deleteTheSet
+	deleteTheSet  = "delete its DaemonSet (kubectl get daemonset -A -l app=intel-fpga-plugin,app.kubernetes.io/part-of!=inlay)"
 )
 
 // startEarlier starts a cluster with the earlier system, installed from testdata/earlier-system.yaml, and the mapping nlb3.
@@ -455,10 +457,19 @@ func TestBothPluginsAtOnceAreNamedAndGiveNothingOutTwice(t *testing.T) {
 	m.WaitAllocatable(region, 3)
 
 	t.Run("in the same mode", func(t *testing.T) {
-		// What kind of plugin it is gets known only if it answers a short question before its socket is taken.
 		m.logSays("another live process serves the socket: taking it over")
 		m.says("another live process serves the socket: taking it over")
-		m.isReady() // and the earlier plugin does not notice
+		m.logSays(stillRuns)
+		m.says("another FPGA device plugin served it before and still runs: delete its DaemonSet (…)")
+		socket := "/device-plugins/" + strings.Replace(region, "/", "-", 1) + ".sock"
+		m.must(m.Await(t.Context(), podLimit, "/readyz", func(ctx context.Context) error {
+			text, err := m.readyz(ctx)
+			if err == nil && !strings.Contains(text, socket+": "+stillRuns) {
+				err = fmt.Errorf("no %q of %s in\n%s", stillRuns, socket, text)
+			}
+			return err
+		}))
+		// The earlier plugin does not notice.
 		if list := m.Kubectl("get", "pods", "-n", earlierSpace); !regexp.MustCompile(`1/1 +Running +0 `).MatchString(list) {
 			t.Errorf("the earlier plugin:\n%s", list)
 		}
@@ -471,6 +482,7 @@ func TestBothPluginsAtOnceAreNamedAndGiveNothingOutTwice(t *testing.T) {
 			}
 			return r.Err
 		}))
+		m.isReady()
 		m.goesOn(old, oldPort, integration.NLB0)
 	})
 	t.Run("in another mode", func(t *testing.T) {

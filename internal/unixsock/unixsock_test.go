@@ -106,3 +106,24 @@ func TestMissingFolder(t *testing.T) {
 		}
 	}
 }
+
+func TestTheProcessBehindASocketIsNamed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s.sock")
+	l, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Remove()
+	conn, err := Dial(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	comm, err := os.ReadFile("/proc/self/comm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := Server(conn), fmt.Sprintf("process %d (%s)", os.Getpid(), strings.TrimSpace(string(comm))); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}

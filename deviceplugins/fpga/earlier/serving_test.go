@@ -22,11 +22,15 @@ import (
 type plugin struct {
 	v1beta1.UnimplementedDevicePluginServer
 	preStart bool
+	wait     chan struct{} // answers when it is closed; nil is at once
 	asked    atomic.Int32
 }
 
 func (p *plugin) GetDevicePluginOptions(context.Context, *v1beta1.Empty) (*v1beta1.DevicePluginOptions, error) {
 	p.asked.Add(1)
+	if p.wait != nil {
+		<-p.wait
+	}
 	return &v1beta1.DevicePluginOptions{PreStartRequired: p.preStart}, nil
 }
 
@@ -83,6 +87,59 @@ func TestOnlyAPluginThatIsNotInlaysIsASign(t *testing.T) {
 	}
 	if got := served(t, &s, dir+"/none"); got != "" {
 		t.Errorf("without a kubelet: %q", got)
+	}
+}
+
+// In the same mode both have the same socket, and Inlay has it in the end.
+func TestAPluginThatLostItsSocketIsNamedWhileItRuns(t *testing.T) {
+	const name = "fpga.intel.com-region-x.sock"
+	for what, took := range map[string]func(t *testing.T, s *earlier.Sockets, dir string, theirs *plugin){
+		"after it was seen": func(t *testing.T, s *earlier.Sockets, dir string, theirs *plugin) {
+			close(theirs.wait)
+			if signs := s.Served(t.Context(), dir); len(signs) != 1 || !strings.Contains(signs[0].Reason, "another FPGA device plugin serves it") {
+				t.Errorf("before: %+v", signs)
+			}
+		},
+		"before it answered": func(t *testing.T, s *earlier.Sockets, dir string, theirs *plugin) {
+			s.Limit = 50 * time.Millisecond
+			if signs := s.Served(t.Context(), dir); len(signs) != 0 || !s.Unsure() {
+				t.Errorf("before: %+v, unsure %t", signs, s.Unsure())
+			}
+			close(theirs.wait)
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			dir := t.TempDir()
+			s := &earlier.Sockets{Limit: 10 * time.Second}
+			theirs := &plugin{wait: make(chan struct{})}
+			stop := serve(t, dir, name, theirs)
+			took(t, s, dir, theirs)
+			s.Limit = 10 * time.Second
+			serve(t, dir, name, &plugin{preStart: true})
+			for range 3 {
+				signs := s.Served(t.Context(), dir)
+				if len(signs) != 1 || filepath.Base(signs[0].Path) != name ||
+					!strings.Contains(signs[0].Reason, "another FPGA device plugin served it before and still runs: delete its DaemonSet (kubectl get daemonset") {
+					t.Errorf("afterwards: %+v", signs)
+				}
+			}
+			stop()
+			if got := served(t, s, dir); got != "" || s.Unsure() {
+				t.Errorf("after its end: %q, unsure %t", got, s.Unsure())
+			}
+		})
+	}
+}
+
+// A roll-out of Inlay itself.
+func TestAnInlayThatLostItsSocketIsNoSign(t *testing.T) {
+	dir := t.TempDir()
+	s := &earlier.Sockets{Limit: 10 * time.Second}
+	for range 3 {
+		serve(t, dir, "fpga.intel.com-region-x.sock", &plugin{preStart: true}) // until the test ends
+		if got := served(t, s, dir); got != "" {
+			t.Errorf("served: %q", got)
+		}
 	}
 }
 

@@ -25,6 +25,7 @@ type APIServer struct {
 	version  int
 	object   metav1.PartialObjectMetadata
 	down     bool
+	refusal  string        // of patches; "" = they are taken
 	changed  chan struct{} // closed at every change
 	patches  []string
 	requests map[string]int
@@ -98,6 +99,13 @@ func (a *APIServer) SetDown(down bool) {
 	a.changed = make(chan struct{})
 }
 
+// RefusePatches makes the server refuse patches with these words, as an admission policy does; "" takes them again.
+func (a *APIServer) RefusePatches(why string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.refusal = why
+}
+
 // Label is a label's value now.
 func (a *APIServer) Label(key string) string {
 	a.mu.Lock()
@@ -157,7 +165,7 @@ func (a *APIServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	watch := r.URL.Path == "/api/v1/nodes" && r.URL.Query().Get("watch") == "true" &&
 		r.URL.Query().Get("fieldSelector") == "metadata.name="+a.name
 	a.mu.Lock()
-	down := a.down
+	down, refusal := a.down, a.refusal
 	kind := ""
 	switch {
 	case own && r.Method == http.MethodGet:
@@ -181,6 +189,8 @@ func (a *APIServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		reply(w, object)
 	case kind == "watch":
 		a.watch(w, r)
+	case kind == "patch" && refusal != "":
+		http.Error(w, refusal, http.StatusForbidden)
 	case kind == "patch":
 		a.patch(w, r)
 	default:
