@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -44,6 +45,9 @@ func hooksOf(t *testing.T, c *Container) []string {
 	return lines
 }
 
+// sweptHookTimeout is that of nodes on which a test waits for a sweep: it comes two of them after the connection.
+const sweptHookTimeout = 4 * time.Second
+
 // swept starts inlay-nri anew with the node's tools and returns when it has taken the
 // versions away that nobody names, of which there is one at least, and left these.
 func (i *Inlay) swept(t *testing.T, when string, want ...string) {
@@ -66,7 +70,7 @@ func (i *Inlay) swept(t *testing.T, when string, want ...string) {
 func TestAnUpgradeLeavesRunningContainersTheirHook(t *testing.T) {
 	on(t, everywhere, func(t *testing.T, runtime RuntimeName) {
 		newer := newerTools(t, runtime)
-		i := fpgaNode(t, runtime, InlayOptions{}, "dfl:ports=1", "dfl:ports=1")
+		i := fpgaNode(t, runtime, InlayOptions{HookTimeout: sweptHookTimeout}, "dfl:ports=1", "dfl:ports=1")
 		older := i.InstallHook() // again: it finds itself there
 		old := i.NewWorkload("old", Regions(standardWant))
 		old.MustRun()
@@ -121,7 +125,7 @@ func names(files ...string) []string {
 func TestAnOlderInlayNRIWithoutItsHookRefuses(t *testing.T) {
 	on(t, onBoth, func(t *testing.T, runtime RuntimeName) {
 		newer := newerTools(t, runtime)
-		i := fpgaNode(t, runtime, InlayOptions{}, "dfl:ports=1")
+		i := fpgaNode(t, runtime, InlayOptions{HookTimeout: sweptHookTimeout}, "dfl:ports=1")
 		old := i.Node.Tools
 		i.Node.Tools = newer
 		upgraded := i.InstallHook()

@@ -121,7 +121,9 @@ func (o *options) run(cmd *cobra.Command) error {
 		}
 		return errEnded // ends the servers too
 	})
-	if err := s.group.Wait(); err != nil && !errors.Is(err, errEnded) && !errors.Is(err, context.Canceled) {
+	err = s.group.Wait()
+	s.reconciler.stop()
+	if err != nil && !errors.Is(err, errEnded) && !errors.Is(err, context.Canceled) {
 		return err
 	}
 	o.Log.Info("inlay-nri ends")

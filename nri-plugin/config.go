@@ -119,10 +119,17 @@ func (r *reconciler) Synchronize(ctx context.Context, _ []*api.PodSandbox, conta
 	}
 	r.log.WithFields(logrus.Fields{"containers": len(containers), "fpga": ours}).Info("synchronized")
 	if v := r.versions.Load(); v != nil {
-		v.sweep(ctx, containers)
+		v.sweepLater(ctx, containers)
 	}
 	if l := r.links.Load(); l != nil {
 		l.Sweep(ctx, containers)
+	}
+}
+
+// stop waits for what a Synchronize has begun and not ended.
+func (r *reconciler) stop() {
+	if v := r.versions.Load(); v != nil {
+		v.stop()
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/containerd/nri/pkg/api"
@@ -55,7 +56,7 @@ func (o *options) programHook() (programHook, error) {
 		return h, err
 	}
 	h.Path, h.Program = path.Join(folder, own), hookfile.Pin(digest)
-	h.versions = &versions{own: own, tree: call.Root, folder: folder, root: o.Root, cdi: cdi, log: o.Log}
+	h.versions = &versions{own: own, tree: call.Root, folder: folder, root: o.Root, cdi: cdi, unnamed: 2 * o.hook.Timeout, log: o.Log}
 	if below, err := o.HostPath("hook-path", o.hook.Path); err == nil {
 		h.versions.tree, h.versions.folder = o.Root, path.Dir(below) // also where the hook itself is called by a longer path
 	}
@@ -113,17 +114,52 @@ type versions struct {
 	folder string       // host path
 	root   *hostfs.Root // in which the CDI folder is found
 	cdi    string       // host path
-	log    logrus.FieldLogger
+	// unnamed is how long nobody must have named a version before it goes: the gate and the hook behind it may each take
+	// --hook-timeout.
+	unnamed time.Duration
+	log     logrus.FieldLogger
+
+	last   context.CancelFunc // ends the wait of the last sweepLater
+	sweeps sync.WaitGroup
 }
 
-// sweep takes the versions away that nobody needs any more. A container needs the one that its hooks name as long as the
-// runtime knows it: it may be created and not started. Runtimes hold new plugins off while they create a container, so
-// none is missing in the list. Where something cannot be told everything stays, and the next connection tries again.
-func (v *versions) sweep(ctx context.Context, containers []*api.Container) {
-	ctx, cancel := context.WithTimeoutCause(ctx, sweepLimit, errors.New("no end of it"))
-	defer cancel()
+// sweepLater takes the versions away that nobody needs any more. A container needs the one that its hooks name as long as
+// the runtime knows it: it may be created and not started. One that is being created may not be in the list yet: containerd
+// holds new plugins off meanwhile, CRI-O does not. An inlay-nri before us may have named a version in it, and its hooks run
+// soon or never; so versions go some time after the list was made, and not by an older list once there is a newer one.
+// Where something cannot be told everything stays, and the next connection tries again. Not for concurrent use.
+func (v *versions) sweepLater(ctx context.Context, containers []*api.Container) {
+	v.stop()
 	needed, err := v.needed(containers)
 	if err != nil {
+		v.log.WithError(err).Info("other versions of the hook stay")
+		return
+	}
+	ctx, v.last = context.WithCancel(ctx)
+	v.sweeps.Go(func() {
+		timer := time.NewTimer(v.unnamed)
+		defer timer.Stop()
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+			v.sweep(ctx, needed)
+		}
+	})
+}
+
+// stop ends the wait for the last sweep, and waits for that sweep itself.
+func (v *versions) stop() {
+	if v.last != nil {
+		v.last()
+	}
+	v.sweeps.Wait()
+}
+
+// sweep takes away what is not needed. What a CDI file names by now is needed too, and so is what came after the list.
+func (v *versions) sweep(ctx context.Context, needed map[string]bool) {
+	ctx, cancel := context.WithTimeoutCause(ctx, sweepLimit, errors.New("no end of it"))
+	defer cancel()
+	if err := v.namedByCDI(needed); err != nil {
 		v.log.WithError(err).Info("other versions of the hook stay")
 		return
 	}
@@ -134,7 +170,9 @@ func (v *versions) sweep(ctx context.Context, containers []*api.Container) {
 	if err == nil {
 		defer folder.Close()
 		var gone []string
-		gone, err = folder.Sweep(ctx, func(name string) bool { return needed[name] })
+		gone, err = folder.Sweep(ctx, func(name string, written time.Time) bool {
+			return needed[name] || time.Since(written) < v.unnamed
+		})
 		for _, name := range gone {
 			v.log.WithField("hook", path.Join(v.folder, name)).Info("a version of the hook that no container names is taken away")
 		}

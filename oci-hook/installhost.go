@@ -25,6 +25,8 @@ func installHost(ctx context.Context, stdout io.Writer, args []string) error {
 	flags := o.flags("install-host")
 	binDir := ""
 	flags.StringVar(&binDir, "bin-dir", "", "the hook folder (default <host-root>/opt/inlay/bin)")
+	sweep := false
+	flags.BoolVar(&sweep, "sweep", false, "take older versions away: no inlay-nri does")
 	if err := o.parse(flags, args); err != nil {
 		return err
 	}
@@ -48,8 +50,28 @@ func installHost(ctx context.Context, stdout io.Writer, args []string) error {
 	if err != nil {
 		return fmt.Errorf("install-host: %w", err)
 	}
-	_, err = fmt.Fprintln(stdout, filepath.Join(folder.Path(), in.Name), outcome(in))
-	return err
+	if _, err := fmt.Fprintln(stdout, filepath.Join(folder.Path(), in.Name), outcome(in)); err != nil || !sweep {
+		return err
+	}
+	return sweepHost(ctx, stdout, folder, in)
+}
+
+// sweepHost takes the versions away that were there before the last one. That one stays until the next upgrade: an
+// inlay-nri that was here a moment ago may have named it in a container that is being created.
+func sweepHost(ctx context.Context, stdout io.Writer, folder *hookfile.Folder, in hookfile.Installed) error {
+	if !in.Linked {
+		return nil // no upgrade: which one was the last is not known any more
+	}
+	gone, err := folder.Sweep(ctx, func(name string, _ time.Time) bool { return name == in.Before })
+	for _, name := range gone {
+		if _, err := fmt.Fprintln(stdout, filepath.Join(folder.Path(), name), "taken away"); err != nil {
+			return err
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("install-host: %w", err)
+	}
+	return nil
 }
 
 func outcome(in hookfile.Installed) string {

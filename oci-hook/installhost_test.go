@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -84,6 +85,80 @@ func TestTheProgramPutsItselfIntoTheHostsHookFolder(t *testing.T) {
 	}
 	if out, errs := installOnHost(t, hook, root); out != file+" was there; the link inlay-hook leads to it now" || errs != "" {
 		t.Errorf("%q %q", out, errs)
+	}
+}
+
+// build copies the program as another build of it: bytes behind an ELF file's end change its digest alone.
+func build(t *testing.T, mark string) string {
+	t.Helper()
+	content, err := os.ReadFile(programs.path(t, "inlay-hook"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "inlay-hook")
+	if err := os.WriteFile(file, append(content, mark...), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// The init containers of the overlays region and crio-hooks, one upgrade after the other on one host.
+func TestANodeThatHadInlayNRIIsUpgradedWithHooksD(t *testing.T) {
+	root := hostRoot(t)
+	folder, hooks := filepath.Join(root, "opt/inlay/bin"), filepath.Join(root, "usr/share/containers/oci/hooks.d")
+	folders := []string{"--hooks-dir", hooks, "--bin-dir", folder}
+	crioHooks := func(hook string) {
+		t.Helper()
+		if _, errs := installOnHost(t, hook, root, "--sweep"); errs != "" {
+			t.Fatal(errs)
+		}
+		if out, err := exec.Command(hook, append([]string{"install", "--host-root", root}, folders...)...).CombinedOutput(); err != nil {
+			t.Fatalf("install: %s", out)
+		}
+	}
+	is := func(when string, builds ...string) {
+		t.Helper()
+		want := []string{"inlay-hook"}
+		for _, b := range builds {
+			content, err := os.ReadFile(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want = append(want, hookfile.FileName("devel", sha256.Sum256(content)))
+		}
+		if target, err := os.Readlink(filepath.Join(folder, "inlay-hook")); err != nil || target != want[len(want)-1] {
+			t.Errorf("%s: the link leads to %q, %v", when, target, err)
+		}
+		slices.Sort(want)
+		var got []string
+		entries, err := os.ReadDir(folder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			got = append(got, e.Name())
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", when, got, want)
+		}
+	}
+	v1, v2, v3 := build(t, "1"), build(t, "2"), build(t, "3")
+	if _, errs := installOnHost(t, v1, root); errs != "" {
+		t.Fatal(errs)
+	}
+	crioHooks(v1)
+	is("crio-hooks after region", v1)
+	crioHooks(v2)
+	is("an upgrade", v1, v2) // a container that is being created may have been told to run v1
+	crioHooks(v2)
+	is("the same again", v1, v2)
+	crioHooks(v3)
+	is("a second upgrade", v2, v3)
+	crioHooks(v2)
+	is("a downgrade", v3, v2)
+	config, err := os.ReadFile(filepath.Join(hooks, "inlay-fpga.json"))
+	if err != nil || !strings.Contains(string(config), `"path": "/opt/inlay/bin/inlay-hook"`) {
+		t.Errorf("the JSON names another program than the link: %s, %v", config, err)
 	}
 }
 

@@ -31,9 +31,10 @@ const usage = `inlay-hook readies FPGA regions before a container starts. A cont
                                     with --earlier none: the CDI devices of an earlier FPGA plugin call it so
   inlay-hook program --mode M --pair PORT@PCI=INTERFACE/FUNCTION [flags]
                                     what inlay-nri adds to a container: programs the port, or finds it loaded
-  inlay-hook install-host [--bin-dir DIR]
+  inlay-hook install-host [--bin-dir DIR] [--sweep]
                                     for inlay-nri: puts this program into the host's hook folder as
-                                    inlay-hook-<version>-<digest>, and lets the link inlay-hook lead there
+                                    inlay-hook-<version>-<digest>, and lets the link inlay-hook lead there;
+                                    --sweep, without inlay-nri: of older versions the last one alone stays
                                     (inlay-deviceplugin uninstall-host takes all of it away)
   inlay-hook install   --hooks-dir DIR --bin-dir DIR [flags]
                                     for runtimes without NRI: copies the program, then writes the hooks.d JSON, which

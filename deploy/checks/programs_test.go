@@ -203,13 +203,13 @@ func TestInitContainersDoTheirWorkWithWhatIsMounted(t *testing.T) {
 			done[c.Name] = true
 		}
 		for _, c := range p.spec.InitContainers {
-			want := map[string]string{"install-hook": "opt/inlay/bin/inlay-hook", "install-nri": "opt/nri/plugins/40-inlay"}[c.Name]
+			want := map[string]string{"install-hook": "opt/inlay/bin/inlay-hook", "install-hooks-d": "opt/inlay/bin/inlay-hook", "install-nri": "opt/nri/plugins/40-inlay"}[c.Name]
 			if _, err := os.Stat(filepath.Join(host, want)); err != nil {
 				t.Errorf("%s: %s: %v", p.source, c.Name, err)
 			}
 		}
 	}
-	if len(done) != 2 {
+	if len(done) != 3 {
 		t.Errorf("run were only %v", done)
 	}
 }

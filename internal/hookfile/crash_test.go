@@ -33,7 +33,7 @@ func installForever(root string) int {
 				if _, err := folder.Install(context.Background(), self, []string{"v1", "v2"}[i]); err != nil {
 					return err
 				}
-				_, err = folder.Sweep(context.Background(), func(string) bool { return false })
+				_, err = folder.Sweep(context.Background(), func(string, time.Time) bool { return false })
 				return err
 			}()
 			if err != nil {

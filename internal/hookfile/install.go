@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,6 +21,7 @@ type Installed struct {
 	Name   string // of the versioned file
 	Copied bool   // it was not there, or was not what its name says
 	Linked bool   // the stable name led elsewhere, or nowhere
+	Before string // where it led, if it was a link to elsewhere
 }
 
 // Install puts the program self into the folder under its versioned name, and then lets the stable name lead there. Both
@@ -63,7 +65,7 @@ func (f *Folder) Install(ctx context.Context, self *os.File, version string) (In
 		if err := f.link(in.Name); err != nil {
 			return in, err
 		}
-		in.Linked = true
+		in.Linked, in.Before = true, target
 	}
 	return in, nil
 }
@@ -171,9 +173,9 @@ func (f *Folder) Target() (string, error) {
 	return string(buf[:n]), nil
 }
 
-// Sweep takes away the versions that keep does not name; the one to which the stable name leads always stays. It gives
-// the names that it took away.
-func (f *Folder) Sweep(ctx context.Context, keep func(name string) bool) ([]string, error) {
+// Sweep takes away the versions that keep does not want, by name and by when the file was written; the one to which the
+// stable name leads always stays. It gives the names that it took away.
+func (f *Folder) Sweep(ctx context.Context, keep func(name string, written time.Time) bool) ([]string, error) {
 	if err := f.Lock(ctx); err != nil {
 		return nil, err
 	}
@@ -187,7 +189,7 @@ func (f *Folder) Sweep(ctx context.Context, keep func(name string) bool) ([]stri
 	}
 	var gone []string
 	for _, name := range names {
-		if !Versioned(name) || name == target || keep(name) {
+		if !Versioned(name) || name == target {
 			continue
 		}
 		st, err := f.lstat(name)
@@ -196,6 +198,9 @@ func (f *Folder) Sweep(ctx context.Context, keep func(name string) bool) ([]stri
 		}
 		if st == nil || st.Mode&unix.S_IFMT == unix.S_IFDIR {
 			continue // a folder is none of ours
+		}
+		if keep(name, time.Unix(st.Mtim.Unix())) {
+			continue
 		}
 		if err := f.remove(name); err != nil {
 			return gone, err

@@ -252,7 +252,12 @@ func TestSweepTakesOnlyVersionsThatNobodyNeeds(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer folder.Close()
-	gone, err := folder.Sweep(t.Context(), func(name string) bool { return name == v1.Name })
+	gone, err := folder.Sweep(t.Context(), func(name string, written time.Time) bool {
+		if age := time.Since(written); name != link && (age < -time.Minute || age > time.Hour) {
+			t.Errorf("%s was written %v ago", name, age)
+		}
+		return name == v1.Name
+	})
 	slices.Sort(gone)
 	want := []string{link, v2.Name}
 	slices.Sort(want)
