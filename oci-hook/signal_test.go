@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -18,6 +19,14 @@ import (
 
 // ending are the signals that ask a process to end; Go's runtime would print a trace for the last two.
 var ending = []syscall.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGABRT}
+
+// needSignal skips where a signal is ignored, and by what is started here too: under nohup.
+func needSignal(t *testing.T, sig os.Signal) {
+	t.Helper()
+	if signal.Ignored(sig) {
+		t.Skipf("SKIPPED: %v is ignored here", sig)
+	}
+}
 
 // ended runs the hook, sends the signal once ready says so, and gives its line.
 func ended(t *testing.T, cmd *exec.Cmd, sig syscall.Signal, ready func() bool) string {
@@ -48,6 +57,7 @@ func ended(t *testing.T, cmd *exec.Cmd, sig syscall.Signal, ready func() bool) s
 func TestASignalEndsAHookThatWaitsForItsState(t *testing.T) {
 	for _, sig := range ending {
 		t.Run(unix.SignalName(sig), func(t *testing.T) {
+			needSignal(t, sig)
 			t.Parallel()
 			cmd := exec.Command(programs.path(t, "inlay-hook"))
 			stdin, state, err := os.Pipe()
@@ -74,6 +84,7 @@ func TestASignalEndsAHookThatWaitsForItsState(t *testing.T) {
 func TestASignalEndsAHookThatWaitsForTheCardAndItSaysSo(t *testing.T) {
 	for _, sig := range ending {
 		t.Run(unix.SignalName(sig), func(t *testing.T) {
+			needSignal(t, sig)
 			t.Parallel()
 			n := newNode(t, "dfl").put(nlb3)
 			if err := os.MkdirAll(n.runDir(), 0o700); err != nil {
