@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -108,6 +109,9 @@ func unlike(text []byte) string {
 	if err := d.Decode(&want); err != nil {
 		return err.Error()
 	}
+	if reflect.DeepEqual(want, got) { // cmp looks at each level of nested arrays twice
+		return ""
+	}
 	return cmp.Diff(want, got)
 }
 
@@ -130,7 +134,7 @@ func texts() []string {
 		`[1, 2 ,3]`, `[[],{},"",0,null,true]`, `{"a" : 1 , "b":2}`,
 		"", " ", `{`, `[`, `"`, `{"a"`, `{"a":`, `{"a":1`, `{"a":1,`, `{"a":1,}`, `[1,`, `[1,]`, `[,1]`, `{,}`, `{"a" 1}`, `{a:1}`, `{'a':1}`, `{1:1}`, `[1 2]`,
 		`nul`, `nullx`, `tru`, `True`, `fals`, `01`, `1.`, `.5`, `+1`, `-`, `1e`, `1e+`, `0x1`, `1_0`, `NaN`, `Infinity`, "\"\x01\"", "\"\n\"", `"\x"`, `"\u12"`, `"\u12g4"`, `"\`,
-		`{} {}`, `1 1`, `[]]`, `{}x`, "\xef\xbb\xbf{}", "[1]\x00", `[1}`, `{"a":1]`, "\v1", "[\f1]",
+		`{} {}`, `1 1`, `[]]`, `{}x`, "\xef\xbb\xbf{}", "[1]\x00", strings.Repeat("[", 32) + strings.Repeat("]", 32), `[1}`, `{"a":1]`, "\v1", "[\f1]",
 	}
 }
 
